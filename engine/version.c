@@ -1,0 +1,6 @@
+#include <agent/agent.h>
+
+const char *agent_version(void)
+{
+    return AGENT_VERSION;
+}
