@@ -467,7 +467,8 @@ static inline void ag_store_flush(ag_store *s)
     s->vt->flush(s);
 }
 
-/* A number that differs after any commit by anybody; a few ns; any thread. */
+/* A number that differs after any commit that was not this store's own (another process, a sqlite3
+ * shell); a few ns; any thread. Own commits the submitter knows of by done(). */
 static inline uint64_t ag_store_change_token(ag_store *s)
 {
     return s->vt->change_token(s);

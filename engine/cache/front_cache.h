@@ -42,7 +42,7 @@ typedef struct ag_cache ag_cache;
 struct ag_cache_options {
     int64_t bytes;      /* budget of everything; 0: nothing is kept, loads pass through */
     const char *policy; /* NULL: the default */
-    uint64_t (*change_token)(void *ctx); /* differs after any commit by anybody; NULL: never changes */
+    uint64_t (*change_token)(void *ctx); /* differs after any commit that is not ours; NULL: never changes */
     void *ctx;
 };
 

@@ -103,15 +103,28 @@ struct ag_reply {
     enum ag_stop stop;
     bool complete; /* by the protocol, not the transport */
     size_t text_shown; /* bytes of text already passed to the listener: the engine's */
+    struct {           /* the provider's own while the answer streams */
+        ag_buf parts, opaque; /* anthropic: the blocks of the answer, and what must go back verbatim */
+        int64_t fresh, cache_read, cache_write; /* anthropic: input tokens come in three figures */
+        bool refused;         /* openai: the text is a refusal */
+    } wire;
 };
 
 void ag_reply_init(struct ag_reply *r);
 void ag_reply_drop(struct ag_reply *r);
 /* A new call slot; NULL over AG_CAP_CALLS or out of memory. */
 struct ag_reply_call *ag_reply_add_call(struct ag_reply *r, int index);
-/* Ends an answer: gives missing ids ("call_<run>_<step>_<n>"), empty arguments become {}, and the
- * calls as JSON array text for storage go to `out` ("" where there are none). */
+/* Ends an answer: gives missing and repeated ids ("call_<run>_<step>_<n>"), empty arguments become
+ * {}, `extra` gets the reasoning where the provider wrote nothing else into it, and the calls as
+ * JSON array text for storage go to `out` ("" where there are none). Read `extra` after it.
+ * AGENT_EPROTOCOL: a call without a name. */
 agent_status ag_reply_seal(struct ag_reply *r, int64_t run_id, int step, ag_buf *out_calls, agent_error *err);
+
+/* What a failed request means. */
+struct ag_verdict {
+    bool retry;
+    int64_t after_ms; /* -1: own backoff */
+};
 
 struct ag_stream {
     const struct ag_provider_vt *vt;
@@ -119,12 +132,9 @@ struct ag_stream {
     int64_t run_id;
     int step;
     void *state; /* the provider's */
-};
-
-/* What a failed request means. */
-struct ag_verdict {
-    bool retry;
-    int64_t after_ms; /* -1: own backoff */
+    /* Set where event() or whole() fails: an error that the provider sent inside its answer
+     * (overloaded, rate limit), or bytes that are no answer. */
+    struct ag_verdict verdict;
 };
 
 struct ag_header_list { /* complete lines; memory in the arena, wiped by the http layer's copy only */
@@ -158,8 +168,8 @@ struct ag_provider_vt {
     agent_status (*event)(struct ag_stream *s, struct ag_str event, struct ag_str data, bool *done, agent_error *err);
     /* A whole JSON answer. */
     agent_status (*whole)(struct ag_stream *s, struct ag_str body, agent_error *err);
-    /* An HTTP status other than 2xx, or an error event: makes the error (with the provider's own
-     * message and status code) and says whether to try again. */
+    /* An HTTP status other than 2xx: makes the error (with the provider's own message and status
+     * code) and says whether to try again. `head` may be NULL. Never AGENT_OK. */
     agent_status (*refused)(int http_status, struct ag_str body, const struct ag_http_head *head,
                             struct ag_verdict *out, agent_error *err);
     /* offline only */

@@ -38,7 +38,8 @@ extern const size_t ag_builtin_count;
 const struct ag_builtin *ag_builtin_find(struct ag_str name); /* NULL: none */
 
 /* calc: + - * / % ^ ( ) unary minus, pi, e, and functions; AGENT_EINVAL names the place and what was
- * expected. Integers stay exact while they fit in 2^53. The result is appended to out. */
+ * expected. Integers stay exact while they fit in 2^53. The result is appended to out; on failure
+ * nothing is. */
 agent_status ag_calc(struct ag_str expression, ag_buf *out, agent_error *err);
 /* calc and now: arguments (a checked JSON object) in, text out. */
 agent_status ag_builtin_call(const struct ag_builtin *b, struct ag_str arguments, const ag_clock *clock, ag_buf *out,
@@ -61,6 +62,14 @@ agent_status ag_memory_args(struct ag_str arguments, ag_arena *a, struct ag_memo
 agent_status ag_schema_check(struct ag_str schema, struct ag_str arguments, agent_error *err);
 /* Whether a schema is one that we can check: an object schema; names what is unknown or malformed. */
 agent_status ag_schema_valid(struct ag_str schema, agent_error *err);
+
+/* A schema read once and used often: ag_schema_check() reads it anew each time. Given: free with
+ * ag_schema_free(). NULL: what ag_schema_valid() would say is in err. It never changes afterwards,
+ * so any number of threads may test with it at once. An absent schema is any object. */
+typedef struct ag_schema ag_schema;
+ag_schema *ag_schema_compile(struct ag_str schema, agent_error *err);
+agent_status ag_schema_test(const ag_schema *schema, struct ag_str arguments, agent_error *err);
+void ag_schema_free(ag_schema *schema); /* NULL is fine */
 
 /* --- how a call ended ------------------------------------------------------------------------------ */
 

@@ -1,0 +1,313 @@
+/*
+ * Opening and closing. An engine is made from the bottom up (store, cache, workers) and undone
+ * from the top down; a half-made one is closed by the same function.
+ */
+#include "engine/engine.h"
+
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/mem.h"
+#include "engine/provider/provider.h"
+#include "engine/run.h"
+
+static uint64_t change_token(void *ctx)
+{
+    return ag_store_change_token(ctx);
+}
+
+static char **copy_list(const char *const *list)
+{
+    size_t n = 0;
+    char **copy;
+
+    while (list != NULL && list[n] != NULL)
+        n++;
+    if ((copy = ag_calloc(n + 1, sizeof(*copy))) == NULL)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        copy[i] = ag_strdup(list[i]);
+    return copy;
+}
+
+static void free_list(char **list)
+{
+    for (size_t i = 0; list != NULL && list[i] != NULL; i++)
+        ag_free(list[i]);
+    ag_free(list);
+}
+
+static agent_status open_store(agent_engine *e, const agent_options *o, agent_error *err)
+{
+    struct ag_store_options s = {
+        .path = o->path, .flags = o->flags, .durability = o->durability,
+        .busy_timeout_ms = o->busy_timeout_ms > 0 ? o->busy_timeout_ms : 5000,
+        .threaded = !e->inline_mode, .clock = &e->clock, .log = e->log,
+    };
+
+    return o->path == NULL ? ag_store_memory_open(&s, &e->store, err) : ag_store_sqlite_open(&s, &e->store, err);
+}
+
+static agent_status open_workers(agent_engine *e, int count, agent_error *err)
+{
+    agent_status rc = AGENT_OK;
+
+    e->workers = ag_calloc((size_t)count, sizeof(*e->workers));
+    if (e->workers == NULL)
+        return ag_fail(err, AGENT_ENOMEM, 0, "out of memory");
+    for (int i = 0; i < count && rc == AGENT_OK; i++)
+        if ((rc = ag_worker_open(e, i, !e->inline_mode, &e->workers[i], err)) == AGENT_OK)
+            e->worker_count++;
+    return rc;
+}
+
+agent_status agent_open(const agent_options *o, agent_engine **out, agent_error *err)
+{
+    struct ag_cache_options cache = {0};
+    pthread_condattr_t attr;
+    agent_engine *e;
+    uint64_t seed = 0;
+    int workers;
+    agent_status rc;
+
+    if (o == NULL || o->size < sizeof(*o) || out == NULL)
+        return ag_fail(err, AGENT_EINVAL, 0, "open: options (with their size) and out are needed");
+    if (o->workers > 256 || o->durability < 0 || o->durability > AGENT_DURABILITY_PROCESS)
+        return ag_fail(err, AGENT_EINVAL, 0, "open: workers (-1 to 256) or durability is out of range");
+    if ((e = ag_calloc(1, sizeof(*e))) == NULL)
+        return ag_fail(err, AGENT_ENOMEM, 0, "open: out of memory");
+    e->clock = ag_clock_system;
+    e->log = (ag_log){o->log, o->log_ctx, o->log_level};
+    e->inspect = (o->flags & AGENT_OPEN_INSPECT) != 0;
+    workers = o->workers >= 0 ? o->workers : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    e->inline_mode = workers == 0 || e->inspect;
+    e->durable = o->path != NULL;
+    e->owner = pthread_self();
+    e->max_active_runs = o->max_active_runs > 0 ? o->max_active_runs : AG_MAX_ACTIVE_RUNS;
+    e->secret = o->secret;
+    e->secret_ctx = o->secret_ctx;
+    (void)getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
+    atomic_init(&e->random_state, seed ^ (uint64_t)ag_mono_ns(&e->clock) ^ (uint64_t)(uintptr_t)e);
+    (void)pthread_mutex_init(&e->admin_lock, NULL);
+    (void)pthread_mutex_init(&e->ended_lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&e->ended_cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    ag_probe_open(&e->probe, o->sample_interval_ms >= 0 && !e->inspect);
+
+    e->tool_env = copy_list(o->tool_env);
+    e->ca_file = ag_strdup(o->ca_file);
+    e->proxy = ag_strdup(o->proxy);
+    if (e->tool_env == NULL || (o->ca_file != NULL && e->ca_file == NULL) || (o->proxy != NULL && e->proxy == NULL)) {
+        rc = ag_fail(err, AGENT_ENOMEM, 0, "open: out of memory");
+        goto fail;
+    }
+    if ((rc = open_store(e, o, err)) != AGENT_OK)
+        goto fail;
+    if (!e->inspect) {
+        cache.bytes = o->cache_bytes >= 0 ? o->cache_bytes : AG_CACHE_BYTES;
+        cache.change_token = (e->store->vt->caps & AG_STORE_SHARED) != 0 ? change_token : NULL;
+        cache.ctx = e->store;
+        if ((rc = ag_cache_new(&cache, &e->cache, err)) != AGENT_OK ||
+            (rc = open_workers(e, e->inline_mode ? 1 : workers, err)) != AGENT_OK)
+            goto fail;
+    }
+    *out = e;
+    return AGENT_OK;
+
+fail:
+    agent_close(e);
+    return rc;
+}
+
+void agent_close(agent_engine *e)
+{
+    if (e == NULL)
+        return;
+    for (int i = 0; i < e->worker_count; i++)
+        ag_worker_stop(e->workers[i]);
+    ag_pool_free(atomic_load(&e->pool));
+    for (int i = 0; i < e->worker_count; i++)
+        ag_worker_free(e->workers[i]);
+    ag_free(e->workers);
+    ag_cache_free(e->cache);
+    ag_reader_close(e->admin_reader);
+    ag_store_close(e->store);
+    while (e->tools != NULL) {
+        struct ag_host_tool *t = e->tools;
+
+        e->tools = t->next;
+        ag_free((void *)(uintptr_t)t->tool.name);
+        ag_free((void *)(uintptr_t)t->tool.description);
+        ag_free((void *)(uintptr_t)t->tool.schema);
+        ag_free(t);
+    }
+    while (e->providers != NULL) {
+        struct ag_host_provider *p = e->providers;
+
+        e->providers = p->next;
+        ag_free((void *)(uintptr_t)p->provider.name);
+        ag_free(p);
+    }
+    ag_probe_close(&e->probe);
+    free_list(e->tool_env);
+    ag_free(e->ca_file);
+    ag_free(e->proxy);
+    (void)pthread_cond_destroy(&e->ended_cond);
+    (void)pthread_mutex_destroy(&e->ended_lock);
+    (void)pthread_mutex_destroy(&e->admin_lock);
+    ag_free(e);
+}
+
+/* --- what the other files use ------------------------------------------------------------------------- */
+
+uint64_t ag_engine_random(agent_engine *e)
+{
+    /* splitmix64: one atomic add, and the sum well stirred. */
+    uint64_t z = atomic_fetch_add_explicit(&e->random_state, UINT64_C(0x9e3779b97f4a7c15), memory_order_relaxed);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+ag_pool *ag_engine_pool(agent_engine *e)
+{
+    ag_pool *pool = atomic_load(&e->pool), *fresh;
+
+    if (pool != NULL)
+        return pool;
+    if ((fresh = ag_pool_new(AG_POOL_THREADS, AG_POOL_QUEUED)) == NULL)
+        return NULL;
+    if (atomic_compare_exchange_strong(&e->pool, &pool, fresh))
+        return fresh;
+    ag_pool_free(fresh);
+    return pool;
+}
+
+struct waiter {
+    agent_engine *engine;
+    atomic_bool done;
+};
+
+/* On the store's thread. */
+static void on_done(ag_unit *unit)
+{
+    struct waiter *w = unit->ctx;
+    agent_engine *e = w->engine;
+
+    if (e->inline_mode) {
+        atomic_store_explicit(&w->done, true, memory_order_release);
+        return;
+    }
+    (void)pthread_mutex_lock(&e->ended_lock);
+    atomic_store_explicit(&w->done, true, memory_order_release);
+    (void)pthread_cond_broadcast(&e->ended_cond);
+    (void)pthread_mutex_unlock(&e->ended_lock);
+}
+
+agent_status ag_engine_apply(agent_engine *e, ag_unit *unit, agent_error *err)
+{
+    struct waiter w = {.engine = e};
+
+    atomic_init(&w.done, false);
+    unit->done = on_done;
+    unit->ctx = &w;
+    if (!ag_store_submit(e->store, unit)) {
+        if (e->inline_mode) {
+            while (!atomic_load_explicit(&w.done, memory_order_acquire))
+                ag_store_flush(e->store);
+        } else {
+            (void)pthread_mutex_lock(&e->ended_lock);
+            while (!atomic_load_explicit(&w.done, memory_order_acquire))
+                (void)pthread_cond_wait(&e->ended_cond, &e->ended_lock);
+            (void)pthread_mutex_unlock(&e->ended_lock);
+        }
+    }
+    if (unit->status == AGENT_OK)
+        ag_engine_committed(e, unit);
+    else if (err != NULL)
+        *err = unit->error;
+    return unit->status;
+}
+
+void ag_engine_committed(agent_engine *e, const ag_unit *unit)
+{
+    for (const struct ag_op *op = unit->first; op != NULL; op = op->next) {
+        switch ((int)op->kind) { /* most kinds change nothing that is cached */
+        case AG_OP_MEMORY_PUT:
+            if (op->memory_put.agent_id != 0)
+                ag_cache_invalidate(e->cache, AG_CACHE_MEMORY, &op->memory_put.agent_id, sizeof(int64_t));
+            else
+                ag_cache_invalidate_kind(e->cache, AG_CACHE_MEMORY);
+            break;
+        case AG_OP_MEMORY_RM:
+            if (op->memory_rm.agent_id != 0)
+                ag_cache_invalidate(e->cache, AG_CACHE_MEMORY, &op->memory_rm.agent_id, sizeof(int64_t));
+            else
+                ag_cache_invalidate_kind(e->cache, AG_CACHE_MEMORY);
+            break;
+        case AG_OP_AGENT_RM:
+            ag_cache_invalidate_kind(e->cache, AG_CACHE_MEMORY);
+            ag_cache_invalidate_kind(e->cache, AG_CACHE_AGENT);
+            break;
+        case AG_OP_TOOL_PUT:
+        case AG_OP_TOOL_RM: /* a command tool stands inside every agent that lists it */
+            ag_cache_invalidate_kind(e->cache, AG_CACHE_AGENT);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+agent_status ag_engine_reader(agent_engine *e, ag_reader **out, agent_error *err)
+{
+    agent_status rc = AGENT_OK;
+
+    (void)pthread_mutex_lock(&e->admin_lock);
+    if (e->admin_reader == NULL)
+        rc = ag_store_reader_open(e->store, &e->admin_reader, err);
+    if (rc != AGENT_OK) {
+        (void)pthread_mutex_unlock(&e->admin_lock);
+        return rc;
+    }
+    *out = e->admin_reader;
+    return AGENT_OK;
+}
+
+void ag_engine_reader_put(agent_engine *e)
+{
+    (void)pthread_mutex_unlock(&e->admin_lock);
+}
+
+agent_status ag_engine_writable(const agent_engine *e, const char *what, agent_error *err)
+{
+    if (!e->inspect)
+        return AGENT_OK;
+    return ag_fail(err, AGENT_EINVAL, 0, "%s: this engine only inspects (AGENT_OPEN_INSPECT)", what);
+}
+
+agent_status ag_name_check(const char *what, const char *name, size_t max, agent_error *err)
+{
+    size_t n;
+
+    if (name == NULL || name[0] == '\0')
+        return ag_fail(err, AGENT_EINVAL, 0, "%s: it is empty", what);
+    for (n = 0; name[n] != '\0'; n++) {
+        char c = name[n];
+
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+            (n > 0 && (c == '.' || c == '-')))
+            continue;
+        ag_fail(err, AGENT_EINVAL, 0, "%s '%.80s': character %zu is not allowed", what, name, n + 1);
+        ag_hint(err, "use letters, digits and . _ - (not . or - first)");
+        return AGENT_EINVAL;
+    }
+    if (n > max)
+        return ag_fail(err, AGENT_EINVAL, 0, "%s '%.20s…' has %zu characters, the limit is %zu", what, name, n, max);
+    return AGENT_OK;
+}

@@ -1,0 +1,113 @@
+/*
+ * What is inside an agent_engine. Host-visible behaviour stands in include/agent/; this is for the
+ * files of this folder only.
+ *
+ *      host ──► engine.c (open, close) · agents.c · tools_api.c · inspect.c      any thread
+ *      host ──► run_api.c ──inbox──► worker.c ──► run_stage.c ──► run_*.c        the run's worker
+ *
+ * Locks, in the order they may be taken (none is held across a call-out):
+ *   admin_lock   the reader used by host threads, and the tables of host tools and providers
+ *   ended_lock   with ended_cond: wakes agent_run_wait() and ag_engine_apply()
+ */
+#ifndef AG_ENGINE_H
+#define AG_ENGINE_H
+
+#include <agent/agent.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/cache/front_cache.h"
+#include "engine/probe.h"
+#include "engine/tool/tool.h"
+#include "storage/store.h"
+
+struct ag_worker;
+
+/* Defaults and bounds; what a host may set stands in agent_options. */
+#define AG_MAX_ACTIVE_RUNS   100000
+#define AG_MAX_STEPS         25
+#define AG_MAX_STEPS_LIMIT   1000
+#define AG_RUN_TIMEOUT_MS    (INT64_C(30) * 60 * 1000)
+#define AG_CONNECT_MS        10000
+#define AG_FIRST_BYTE_MS     120000
+#define AG_IDLE_MS           60000
+#define AG_TOTAL_MS          (INT64_C(30) * 60 * 1000)
+#define AG_RETRIES           2
+#define AG_HISTORY_MESSAGES  40
+#define AG_HISTORY_BYTES     65536
+#define AG_MEMORY_COUNT      64
+#define AG_MEMORY_BYTES      16384
+#define AG_PARALLEL_CALLS    16 /* calls of one run that are out at once */
+#define AG_POOL_THREADS      16
+#define AG_POOL_QUEUED       10000
+#define AG_CACHE_BYTES       (INT64_C(64) << 20)
+#define AG_INSTRUCTIONS_MAX  (1u << 20)
+#define AG_MEMORY_TEXT_MAX   (64u << 10)
+#define AG_OPTIONS_TEXT_MAX  (64u << 10)
+#define AG_JOURNAL_BYTES     4096
+#define AG_JOURNAL_NS        INT64_C(250000000)
+#define AG_POLL_MS           100 /* a run that waits for another process looks again */
+
+struct ag_host_tool {
+    struct ag_host_tool *next;
+    agent_tool tool; /* texts are ours */
+};
+
+struct ag_host_provider {
+    struct ag_host_provider *next;
+    agent_provider provider; /* name is ours */
+};
+
+struct agent_engine {
+    ag_clock clock;
+    ag_log log;
+    ag_store *store;
+    ag_cache *cache;
+    ag_probe probe;
+    bool inspect, inline_mode, durable;
+    int64_t max_active_runs;
+    const char *(*secret)(void *ctx, const char *name);
+    void *secret_ctx;
+    char **tool_env;
+    char *ca_file, *proxy, *tool_path;
+
+    struct ag_worker **workers;
+    int worker_count;
+    pthread_t owner; /* inline_mode: the only thread that may call in */
+
+    atomic_long active_runs;
+    atomic_ulong next_worker;
+    atomic_ulong random_state;
+    atomic_ulong stage_seq; /* counts stage beginnings of all runs: who shared a stage with whom */
+    atomic_long in_stage;   /* runs that are in a stage right now */
+    ag_pool *_Atomic pool;
+
+    pthread_mutex_t admin_lock;
+    ag_reader *admin_reader;             /* guarded by admin_lock; opened when first wanted */
+    struct ag_host_tool *tools;          /* guarded by admin_lock; never removed */
+    struct ag_host_provider *providers;  /* guarded by admin_lock; never removed */
+
+    pthread_mutex_t ended_lock;
+    pthread_cond_t ended_cond;
+};
+
+/* Applies a unit and waits for its commit (with workers = 0: commits it here). Any thread. */
+agent_status ag_engine_apply(agent_engine *e, ag_unit *unit, agent_error *err);
+/* After a commit of ours: what it changed is not current in the cache any more. */
+void ag_engine_committed(agent_engine *e, const ag_unit *unit);
+/* Borrow the host threads' reader; ag_engine_reader_put() gives it back. */
+agent_status ag_engine_reader(agent_engine *e, ag_reader **out, agent_error *err);
+void ag_engine_reader_put(agent_engine *e);
+/* 64 random bits; any thread. Not for secrets. */
+uint64_t ag_engine_random(agent_engine *e);
+ag_pool *ag_engine_pool(agent_engine *e); /* NULL: out of memory */
+const struct ag_host_tool *ag_engine_tool(agent_engine *e, struct ag_str name);         /* NULL: none */
+const struct ag_host_provider *ag_engine_provider(agent_engine *e, struct ag_str name); /* NULL: none */
+/* AGENT_EINVAL unless `name` is 1..AGENT_NAME_MAX of letters, digits and . _ - ("what" names it). */
+agent_status ag_name_check(const char *what, const char *name, size_t max, agent_error *err);
+/* Whether an engine that only inspects may do this: AGENT_EINVAL. */
+agent_status ag_engine_writable(const agent_engine *e, const char *what, agent_error *err);
+
+#endif

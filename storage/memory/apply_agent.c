@@ -1,0 +1,214 @@
+/* Agents and their versions, command tools, and the removal of sessions. */
+#include <inttypes.h>
+
+#include "storage/memory/ram.h"
+
+static agent_status no_agent(agent_error *err, struct ag_str name)
+{
+    return ag_fail(err, AGENT_ENOTFOUND, 0, "agent '" AG_STR_FMT "': no such agent", AG_STR_ARG(name));
+}
+
+/* A version with what the spec says; *out_same where the newest says the same and none was made. */
+static agent_status version_put(struct ag_ram *m, struct ag_ram_agent *a, const struct ag_agent_spec *spec,
+                                int64_t now_ms, bool *out_same, agent_error *err)
+{
+    const struct ag_ram_version *newest = ag_ram_table_at(&m->versions, a->newest_version_id);
+    struct ag_ram_config *config = ag_ram_config(m, spec);
+    struct ag_ram_text *instructions;
+    struct ag_ram_version *v;
+    int64_t id;
+
+    if (config == NULL || !ag_ram_intern(m, spec->instructions, &instructions))
+        return ag_ram_nomem(err);
+    if (newest != NULL && newest->config == config && newest->instructions == instructions &&
+        newest->max_steps == spec->max_steps) {
+        ag_ram_config_unref(m, config);
+        ag_ram_intern_unref(m, instructions);
+        *out_same = true;
+        return AGENT_OK;
+    }
+    if ((v = ag_ram_row_new(m, &m->versions, &id)) == NULL)
+        return ag_ram_nomem(err);
+    *v = (struct ag_ram_version){.config = config, .instructions = instructions, .id = id, .created_at_ms = now_ms,
+                                 .older_id = a->newest_version_id, .agent_id = a->id,
+                                 .number = newest == NULL ? 1 : newest->number + 1, .max_steps = spec->max_steps};
+    ag_ram_save(m, &a->newest_version_id, sizeof(a->newest_version_id));
+    a->newest_version_id = id;
+    *out_same = false;
+    return AGENT_OK;
+}
+
+static agent_status agent_make(struct ag_ram *m, struct ag_str name, uint32_t hash, int64_t now_ms,
+                               struct ag_ram_agent **out, agent_error *err)
+{
+    struct ag_ram_agent *a;
+    char *copy;
+    int64_t id;
+
+    if (m->agents.next_id > UINT32_MAX || name.n > UINT32_MAX)
+        return ag_fail(err, AGENT_ETOOBIG, 0, "memory store: as many agents as it can number");
+    if ((copy = ag_ram_new(m, name.n)) == NULL || (a = ag_ram_row_new(m, &m->agents, &id)) == NULL)
+        return ag_ram_nomem(err);
+    memcpy(copy, name.p, name.n);
+    a->name = copy;
+    a->name_bytes = (uint32_t)name.n;
+    a->id = (uint32_t)id;
+    a->created_at_ms = now_ms;
+    if (!ag_ram_put(m, &m->agent_names, hash, a))
+        return ag_ram_nomem(err);
+    *out = a;
+    return AGENT_OK;
+}
+
+agent_status ag_ram_agent_put(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+{
+    struct ag_op_agent_put *put = &op->agent_put;
+    struct ag_ram_agent *a = ag_ram_agent_find(m, put->spec.name);
+    const struct ag_ram_version *newest;
+    bool created = a == NULL, same = false;
+    agent_status rc;
+
+    if (created && put->mode == AGENT_CREATE_EDIT)
+        return no_agent(err, put->spec.name);
+    if (created) {
+        uint32_t hash = ag_ram_name_hash(m, NULL, put->spec.name);
+
+        if ((rc = agent_make(m, put->spec.name, hash, unit->now_ms, &a, err)) != AGENT_OK)
+            return rc;
+    } else if (put->mode == AGENT_CREATE_NEW) {
+        rc = ag_fail(err, AGENT_EEXISTS, 0, "agent '" AG_STR_FMT "' exists already", AG_STR_ARG(put->spec.name));
+        ag_hint(err, "edit it, or create it with --replace or --if-not-exists");
+        return rc;
+    } else {
+        newest = ag_ram_table_at(&m->versions, a->newest_version_id);
+        if (put->mode == AGENT_CREATE_EDIT && put->expect_version != 0 && put->expect_version != newest->number)
+            return ag_fail(err, AGENT_EBUSY, 0,
+                           "agent '" AG_STR_FMT "': version %" PRIu32 " was made meanwhile (expected %" PRId64 ")",
+                           AG_STR_ARG(put->spec.name), newest->number, put->expect_version);
+    }
+    if (!created && put->mode == AGENT_CREATE_IF_NOT_EXISTS)
+        same = true;
+    else if ((rc = version_put(m, a, &put->spec, unit->now_ms, &same, err)) != AGENT_OK)
+        return rc;
+    newest = ag_ram_table_at(&m->versions, a->newest_version_id);
+    put->out_agent_id = a->id;
+    put->out_version_id = a->newest_version_id;
+    put->out_version = newest->number;
+    put->out_created = created;
+    put->out_changed = !same;
+    return AGENT_OK;
+}
+
+/* A run of the session that is being driven; NULL: none. */
+static const struct ag_ram_run *live_run(const struct ag_ram_session *s)
+{
+    const struct ag_ram_run *run = s->open_first;
+
+    while (run != NULL && run->status != AG_RUN_RUNNING)
+        run = run->next;
+    return run;
+}
+
+agent_status ag_ram_agent_rm_op(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+{
+    struct ag_ram_agent *a = ag_ram_agent_find(m, op->name.name);
+    const struct ag_ram_run *live = NULL;
+    agent_status rc;
+
+    (void)unit;
+    if (a == NULL)
+        return no_agent(err, op->name.name);
+    for (const struct ag_ram_session *s = a->latest; s != NULL && live == NULL; s = s->older)
+        live = live_run(s);
+    if (live != NULL) {
+        rc = ag_fail(err, AGENT_EBUSY, 0, "agent '" AG_STR_FMT "': its run %" PRId64 " is running",
+                     AG_STR_ARG(op->name.name), live->id);
+        ag_hint(err, "wait for the run, or cancel it: agentctl cancel %" PRId64, live->id);
+        return rc;
+    }
+    return ag_ram_agent_rm(m, a) ? AGENT_OK : ag_ram_nomem(err);
+}
+
+agent_status ag_ram_session_rm_op(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+{
+    struct ag_ram_session *s = ag_ram_table_at(&m->sessions, op->session_rm.session_id);
+    const struct ag_ram_run *live;
+    struct ag_ram_agent *a;
+    bool was_latest;
+    agent_status rc;
+
+    (void)unit;
+    if (s == NULL)
+        return ag_fail(err, AGENT_ENOTFOUND, 0, "session #%" PRId64 ": no such session", op->session_rm.session_id);
+    if ((live = live_run(s)) != NULL) {
+        rc = ag_fail(err, AGENT_EBUSY, 0, "session #%" PRId64 ": its run %" PRId64 " is running", s->id, live->id);
+        ag_hint(err, "wait for the run, or cancel it: agentctl cancel %" PRId64, live->id);
+        return rc;
+    }
+    a = s->agent;
+    was_latest = a->latest == s;
+    AG_RAM_SAVE(m, a);
+    a->sessions--;
+    for (const struct ag_ram_run *run = s->open_first; run != NULL; run = run->next)
+        a->runs--;
+    for (const struct ag_ram_run *run = s->ended_first; run != NULL; run = run->next)
+        a->runs--;
+    if (!ag_ram_session_rm(m, s))
+        return ag_ram_nomem(err);
+    for (struct ag_ram_session *other = s = a->latest; other != NULL; other = other->older)
+        if (other->last_at_ms > s->last_at_ms || (other->last_at_ms == s->last_at_ms && other->id > s->id))
+            s = other;
+    if (was_latest && s != NULL)
+        ag_ram_session_first(m, s);
+    return AGENT_OK;
+}
+
+agent_status ag_ram_tool_put(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+{
+    const struct ag_tool_rec *rec = &op->tool_put.tool;
+    struct ag_ram_tool *tool = ag_ram_tool_find(m, rec->name);
+    agent_status rc;
+
+    if (tool != NULL && !op->tool_put.replace) {
+        rc = ag_fail(err, AGENT_EEXISTS, 0, "tool '" AG_STR_FMT "' exists already", AG_STR_ARG(rec->name));
+        ag_hint(err, "replace it with --replace, or remove it first");
+        return rc;
+    }
+    if (tool == NULL) {
+        int64_t id;
+
+        if ((tool = ag_ram_row_new(m, &m->tools, &id)) == NULL || !ag_ram_text(m, rec->name, &tool->name) ||
+            !ag_ram_put(m, &m->tool_names, ag_ram_name_hash(m, NULL, rec->name), tool))
+            return ag_ram_nomem(err);
+        tool->id = id;
+        tool->created_at_ms = unit->now_ms;
+    } else {
+        AG_RAM_SAVE(m, tool);
+        ag_ram_text_unref(m, tool->description);
+        ag_ram_text_unref(m, tool->argv);
+        ag_ram_text_unref(m, tool->schema);
+    }
+    tool->effect = rec->effect;
+    tool->timeout_ms = rec->timeout_ms;
+    tool->max_output_bytes = rec->max_output_bytes;
+    if (!ag_ram_text(m, rec->description, &tool->description) || !ag_ram_text(m, rec->argv, &tool->argv) ||
+        !ag_ram_text(m, rec->schema, &tool->schema))
+        return ag_ram_nomem(err);
+    return AGENT_OK;
+}
+
+agent_status ag_ram_tool_rm(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+{
+    struct ag_ram_tool *tool = ag_ram_tool_find(m, op->name.name);
+
+    (void)unit;
+    if (tool == NULL)
+        return ag_fail(err, AGENT_ENOTFOUND, 0, "tool '" AG_STR_FMT "': no such tool", AG_STR_ARG(op->name.name));
+    ag_ram_del(m, &m->tool_names, ag_ram_name_hash(m, NULL, op->name.name), tool);
+    ag_ram_text_unref(m, tool->name);
+    ag_ram_text_unref(m, tool->description);
+    ag_ram_text_unref(m, tool->argv);
+    ag_ram_text_unref(m, tool->schema);
+    ag_ram_row_dead(m, &m->tools, tool->id);
+    return AGENT_OK;
+}
