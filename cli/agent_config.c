@@ -11,7 +11,7 @@
 #define INSTRUCTIONS_BYTES (1u << 20)
 
 const struct option config_flags[] = {
-    {"model", 'm', "PROVIDER:MODEL", "offline:demo, openai:gpt-…, anthropic:claude-…"},
+    {"model", 'm', "PROVIDER:MODEL", "as openai:gpt-4o-mini (offline:demo)"},
     {"system", 's', "TEXT|@FILE", "the instructions"},
     {"tool", 't', "TOOL", "a tool it may use; repeat it (all builtins)"},
     {"no-tools", 0, NULL, "no tools at all"},
@@ -69,10 +69,8 @@ static int read_file(struct cli *cli, const char *path, struct config *out)
     struct text text;
     agent_status rc = text_read(path, CONFIG_FILE_BYTES, &text, &err);
 
-    if (rc != AGENT_OK) {
-        err.hint[0] = '\0'; /* text_read() speaks of @FILE */
+    if (rc != AGENT_OK)
         return cli_fail(cli, &err);
-    }
     rc = agent_config_parse(text.at, text.bytes, &out->file, &err);
     free(text.at);
     if (rc != AGENT_OK) {

@@ -23,6 +23,11 @@ const struct option cli_globals[] = {
     {0},
 };
 
+bool option_has_choices(const struct option *o)
+{
+    return o->arg != NULL && *o->arg >= 'a' && *o->arg <= 'z' && strchr(o->arg, '|') != NULL;
+}
+
 const struct command *cli_command_find(const char *name)
 {
     for (const struct command *const *c = cli_commands; *c != NULL; c++)
@@ -121,7 +126,7 @@ static int unknown_option(struct cli *cli, const struct command *command, const 
 /* The switches of the whole program take effect here. */
 static int keep(struct cli *cli, struct args *args, const struct option *o, const char *value)
 {
-    if (o->arg != NULL && strchr(o->arg, '|') != NULL && !text_is_word(value, o->arg, NULL)) {
+    if (option_has_choices(o) && !text_is_word(value, o->arg, NULL)) {
         char *hint = cli_format("it is one of %s", o->arg);
         int rc = cli_usage(cli, hint, "--%s: '%s' is no value for it", o->name, value);
 

@@ -42,14 +42,15 @@ struct option {
     const char *help;
 };
 
+/* Whether its value is one of a few words, which are checked as they are read. */
+bool option_has_choices(const struct option *o);
+
 struct cli;
 struct args;
 
 enum command_flag {
     COMMAND_LINES = 1,       /* knows --jsonl */
-    COMMAND_DESTRUCTIVE = 2, /* asks before it acts; needs -y off a terminal */
-    COMMAND_RUNS = 4,        /* drives runs: --jsonl ends with a run.end line whatever happens */
-    COMMAND_NO_DB = 8,       /* touches no file */
+    COMMAND_RUNS = 2,        /* drives runs: --jsonl ends with a run.end line whatever happens */
 };
 
 struct command {
@@ -172,6 +173,8 @@ void cli_close(struct cli *cli);
 bool cli_run_number(const char *s, int64_t *out);
 /* EXIT_OK where the destructive command may go on; else the exit code. `what` ends the sentence. */
 int cli_confirm(struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Whether a view has a row that the filter lets through. */
+agent_status cli_any(struct cli *cli, enum agent_view view, const agent_filter *filter, bool *out, agent_error *err);
 /* EXIT_OK where the agent is there, else an error that names those that are. */
 int cli_check_agent(struct cli *cli, const char *agent);
 /* What a destructive command of one thing tells at its end. */

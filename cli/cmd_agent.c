@@ -154,7 +154,7 @@ static const struct option rm_options[] = {{"dry-run", 0, NULL, "only tell what 
 
 static const char *const create_examples[] = {
     "create demo",
-    "create poet -m openai:gpt-4o-mini -s 'Answer in rhyme.' -o temperature=0.9",
+    "create poet -m openai:gpt-4o-mini -s 'Answer in rhyme.'",
     "create local -m openai:llama3 --base-url http://127.0.0.1:11434/v1",
     "create -f agent.json --replace",
     NULL,
@@ -199,6 +199,5 @@ const struct command cmd_rm = {
     .complete = "agent",
     .min_args = 1,
     .max_args = 1,
-    .flags = COMMAND_DESTRUCTIVE,
     .run = rm,
 };

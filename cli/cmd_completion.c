@@ -93,7 +93,7 @@ static void bash_values(struct out *out, const char *verb, const struct option *
         out_fmt(out, "    '%s:--%s'", verb, table->name);
         if (table->letter != 0)
             out_fmt(out, "|'%s:-%c'", verb, table->letter);
-        if (strchr(table->arg, '|') != NULL && strchr(table->arg, '@') == NULL && !is_file(table->arg)) {
+        if (option_has_choices(table)) {
             out_text(out, ") words='");
             words_of(out, table->arg);
             out_text(out, "' ;;\n");
@@ -127,7 +127,6 @@ static void bash(struct out *out)
         size_t n = strcspn((*c)->name, " ");
 
         if (is_group_word(c) && (c == cli_commands || strncmp(c[-1]->name, (*c)->name, n + 1) != 0)) {
-            out_text(out, c[1] == NULL ? "" : "");
             out_bytes(out, (*c)->name, n);
             out_text(out, "|");
         }
@@ -224,7 +223,7 @@ static void fish_options(struct out *out, const char *name, const struct option 
             out_text(out, " -r");
         } else if (list != NULL) {
             out_fmt(out, " -xa '(agentctl list %s --names -n 200 2>/dev/null)'", list);
-        } else if (table->arg != NULL && strchr(table->arg, '|') != NULL) {
+        } else if (option_has_choices(table)) {
             out_text(out, " -xa '");
             words_of(out, table->arg);
             out_text(out, "'");
@@ -302,7 +301,7 @@ static void zsh_action(struct out *out, const char *kind)
         out_fmt(out, "{_agentctl_names %s}", lister(kind));
     } else if (is_file(kind)) {
         out_text(out, "_files");
-    } else if (kind != NULL && strchr(kind, '|') != NULL && strchr(kind, '@') == NULL) {
+    } else if (kind != NULL && *kind >= 'a' && *kind <= 'z') {
         out_text(out, "(");
         words_of(out, kind);
         out_text(out, ")");
@@ -410,6 +409,5 @@ const struct command cmd_completion = {
     .complete = "bash|zsh|fish",
     .min_args = 1,
     .max_args = 1,
-    .flags = COMMAND_NO_DB,
     .run = completion,
 };

@@ -81,7 +81,6 @@ const struct command cmd_help = {
     .options = help_options,
     .examples = help_examples,
     .max_args = 2,
-    .flags = COMMAND_NO_DB,
     .run = help,
 };
 
@@ -90,6 +89,5 @@ const struct command cmd_version = {
     .synopsis = "",
     .summary = "the version of program and library",
     .examples = version_examples,
-    .flags = COMMAND_NO_DB,
     .run = version,
 };

@@ -71,12 +71,14 @@ static int list_view(struct cli *cli, const struct args *args, const struct list
         return rc;
     rows_begin(&rows, cli, list->columns);
     rows.names_only = args_has(args, "names");
-    rows.is_reversed = filter.newest_first && !rows.names_only;
+    rows.is_json &= !rows.names_only;
+    rows.is_reversed = filter.newest_first;
     if (agent_scan(cli->engine, list->view, &filter, rows_take, &rows, &err) != AGENT_OK) {
         if (err.status == AGENT_EINVAL && err.hint[0] == '\0')
             cli_hint(&err, "this filter is not for %s", list->word);
         return cli_fail(cli, &err);
     }
+    /* An empty list may be one because a name is wrong: that is worth an error. */
     if (rows.count == 0 && filter.agent != NULL && (rc = cli_check_agent(cli, filter.agent)) != EXIT_OK)
         return rc;
     rows_end(&rows);
@@ -116,9 +118,9 @@ int cli_list_of(struct cli *cli, const struct args *args, const char *word)
 
 static const struct option options[] = {
     {"agent", 0, "AGENT", "of this agent"},
-    {"session", 0, "SESSION", "of this session: a number, or a name with --agent"},
+    {"session", 0, "SESSION", "of this session: a number (or a name)"},
     {"run", 0, "RUN", "of this run"},
-    {"status", 0, "STATUS", "queued running waiting succeeded failed cancelled"},
+    {"status", 0, "STATUS", "as running, waiting, failed"},
     {"name", 0, "NAME", "of this name (tool, session, key)"},
     {"scope", 0, "SCOPE", "of this scope (memory)"},
     {"since", 0, "DUR", "not older than this: 30m, 2h, 1d"},

@@ -74,13 +74,6 @@ static int find(struct cli *cli, const struct args *args)
     return rc;
 }
 
-static bool seen(void *ctx, const agent_row *row)
-{
-    (void)row;
-    *(bool *)ctx = true;
-    return false;
-}
-
 static int rm(struct cli *cli, const struct args *args)
 {
     const char *agent = args->at[0], *key = args->at[1], *scope = args_value(args, "scope");
@@ -95,7 +88,7 @@ static int rm(struct cli *cli, const struct args *args)
     filter.agent = agent;
     filter.name = key;
     filter.scope = scope;
-    if (agent_scan(cli->engine, AGENT_VIEW_MEMORY, &filter, seen, &is_there, &err) != AGENT_OK)
+    if (cli_any(cli, AGENT_VIEW_MEMORY, &filter, &is_there, &err) != AGENT_OK)
         return cli_fail(cli, &err);
     if (!is_there) {
         if ((rc = cli_check_agent(cli, agent)) != EXIT_OK)
@@ -185,6 +178,5 @@ const struct command cmd_memory_rm = {
     .complete = "agent",
     .min_args = 2,
     .max_args = 2,
-    .flags = COMMAND_DESTRUCTIVE,
     .run = rm,
 };

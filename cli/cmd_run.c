@@ -115,11 +115,11 @@ static int run(struct cli *cli, const struct args *args)
 }
 
 static const struct option options[] = {
-    {"session", 'S', "SESSION", "a session by name (made where it is not there) or #ID"},
-    {"continue", 'c', NULL, "go on with the agent's latest session"},
+    {"session", 'S', "SESSION", "a session: its name (made if need be) or #ID"},
+    {"continue", 'c', NULL, "the agent's latest session goes on"},
     {"priority", 'p', "high|normal|low", "before or after other runs (normal)"},
     {"timeout", 0, "DUR", "the run's time: 500ms, 10s, 2m, 1h"},
-    {"no-stream", 0, NULL, "ask the provider for one answer, not a stream"},
+    {"no-stream", 0, NULL, "one answer from the provider, no stream"},
     {"option", 'o', "KEY=VALUE", "laid over the agent's options for this run"},
     {"idempotency-key", 0, "KEY", "a second run with it is the first one"},
     {0},

@@ -113,13 +113,13 @@ static int resume_all(struct cli *cli, bool is_dry)
     return signals_caught() != 0 && rc == EXIT_OK ? EXIT_SIGNAL + signals_caught() : rc;
 }
 
-static int drive_one(struct cli *cli, int64_t run)
+static int drive_one(struct cli *cli, int64_t run, bool has_owner_ok)
 {
     struct drive drive;
     int rc;
 
     drive_init(&drive, cli, NULL);
-    rc = drive_resume(&drive, run);
+    rc = drive_resume(&drive, run, has_owner_ok);
     drive_drop(&drive);
     return rc;
 }
@@ -143,7 +143,7 @@ static int resume(struct cli *cli, const struct args *args)
         cli->owes_run_end = false; /* --json is the list of runs here */
         return resume_all(cli, is_dry);
     }
-    return drive_one(cli, run);
+    return drive_one(cli, run, false);
 }
 
 /* --- approve, deny ------------------------------------------------------------------------------------------- */
@@ -167,7 +167,7 @@ static int decide(struct cli *cli, const struct args *args, bool approve)
             cli_hint(&err, "agentctl show run %lld lists its calls", (long long)run);
         return cli_fail(cli, &err);
     }
-    return drive_one(cli, run);
+    return drive_one(cli, run, true);
 }
 
 static int approve(struct cli *cli, const struct args *args)

@@ -113,6 +113,5 @@ const struct command cmd_session_rm = {
     .complete = "session",
     .min_args = 1,
     .max_args = 2,
-    .flags = COMMAND_DESTRUCTIVE,
     .run = rm,
 };

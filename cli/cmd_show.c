@@ -66,19 +66,19 @@ static const struct field version_fields[] = {
     {"instructions", "instructions"}, {NULL, NULL},
 };
 
-static void put_text_column(struct out *out, const agent_row *row, const char *column, bool is_json)
+static void put_text_column(struct out *out, const agent_row *row, const char *column, const char *key, bool is_json)
 {
     size_t bytes;
     const char *text = row_text(row, column, &bytes);
     char *copy = cli_format("%.*s", (int)bytes, text);
 
-    put_key(out, column);
-    if (bytes == 0)
-        put_null(out);
-    else if (is_json)
-        put_embed(out, copy);
-    else
-        put_strn(out, text, bytes);
+    if (bytes > 0) { /* what is not said is left out, as in a file that people write */
+        put_key(out, key);
+        if (is_json)
+            put_embed(out, copy);
+        else
+            put_strn(out, text, bytes);
+    }
     free(copy);
 }
 
@@ -99,16 +99,18 @@ static bool tell_config(void *ctx, const agent_row *row)
     full = cli_format("%.*s:%.*s", (int)provider_bytes, provider, (int)model_bytes, model);
     put_key(out, "config");
     put_open(out, '{');
-    put_text_column(out, row, "agent", false);
+    put_text_column(out, row, "agent", "name", false);
     put_key(out, "model");
     put_str(out, full);
-    put_text_column(out, row, "instructions", false);
-    put_text_column(out, row, "tools", true);
-    put_text_column(out, row, "options", true);
-    put_text_column(out, row, "base_url", false);
-    put_text_column(out, row, "key_env", false);
-    put_key(out, "max_steps");
-    put_cell(out, row, agent_row_find(row, "max_steps"));
+    put_text_column(out, row, "instructions", "instructions", false);
+    put_text_column(out, row, "tools", "tools", true);
+    put_text_column(out, row, "options", "options", true);
+    put_text_column(out, row, "base_url", "base_url", false);
+    put_text_column(out, row, "key_env", "key_env", false);
+    if (row_int(row, "max_steps") > 0) {
+        put_key(out, "max_steps");
+        put_int(out, row_int(row, "max_steps"));
+    }
     put_close(out, '{');
     free(full);
     return false;
@@ -312,13 +314,6 @@ static bool tell_line(void *ctx, const agent_row *row)
     return !out->is_closed;
 }
 
-static bool seen(void *ctx, const agent_row *row)
-{
-    (void)row;
-    *(bool *)ctx = true;
-    return false;
-}
-
 static int logs(struct cli *cli, const struct args *args)
 {
     agent_filter filter = AGENT_FILTER_INIT;
@@ -331,7 +326,7 @@ static int logs(struct cli *cli, const struct args *args)
         return cli_usage(cli, "agentctl list runs shows the numbers", "'%s' is no number of a run", args->at[0]);
     if ((rc = cli_open(cli, NEED_READ, NULL)) != EXIT_OK)
         return rc;
-    status = agent_scan(cli->engine, AGENT_VIEW_RUNS, &filter, seen, &is_there, &err);
+    status = cli_any(cli, AGENT_VIEW_RUNS, &filter, &is_there, &err);
     if (status == AGENT_OK && !is_there)
         return cli_no_run(cli, filter.run_id);
     if (status == AGENT_OK && (cli->json || cli->jsonl)) {

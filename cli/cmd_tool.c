@@ -222,7 +222,7 @@ static const struct option rm_options[] = {{"dry-run", 0, NULL, "only tell what 
 
 static const char *const add_examples[] = {
     "tool add weather --exec 'curl -s wttr.in/?format=3' --effect pure",
-    "tool add mail --exec ./send-mail --schema @mail.json --description 'Sends a mail'",
+    "tool add mail --schema @mail.json -- ./send-mail --now",
     NULL,
 };
 static const char *const ls_examples[] = {"tool ls", "tool ls --json", NULL};
@@ -286,6 +286,5 @@ const struct command cmd_tool_rm = {
     .complete = "tool",
     .min_args = 1,
     .max_args = 1,
-    .flags = COMMAND_DESTRUCTIVE,
     .run = rm,
 };

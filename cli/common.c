@@ -78,7 +78,16 @@ static bool seen(void *ctx, const agent_row *row)
     return false;
 }
 
-/* An empty list may be one because a name is wrong: that is worth an error. */
+agent_status cli_any(struct cli *cli, enum agent_view view, const agent_filter *filter, bool *out, agent_error *err)
+{
+    bool is_there = false;
+    agent_status rc = agent_scan(cli->engine, view, filter, seen, &is_there, err);
+
+    if (rc == AGENT_OK)
+        *out = is_there;
+    return rc;
+}
+
 int cli_check_agent(struct cli *cli, const char *agent)
 {
     agent_filter filter = AGENT_FILTER_INIT;
@@ -86,7 +95,7 @@ int cli_check_agent(struct cli *cli, const char *agent)
     bool is_there = false;
 
     filter.agent = agent;
-    if (agent_scan(cli->engine, AGENT_VIEW_AGENTS, &filter, seen, &is_there, &err) != AGENT_OK)
+    if (cli_any(cli, AGENT_VIEW_AGENTS, &filter, &is_there, &err) != AGENT_OK)
         return cli_fail(cli, &err);
     if (is_there)
         return EXIT_OK;

@@ -339,7 +339,7 @@ static bool take_agent(void *ctx, const agent_row *row)
     return false;
 }
 
-int drive_resume(struct drive *d, int64_t run)
+int drive_resume(struct drive *d, int64_t run, bool has_owner_ok)
 {
     agent_filter filter = AGENT_FILTER_INIT;
     agent_error err = AGENT_ERROR_INIT;
@@ -352,13 +352,22 @@ int drive_resume(struct drive *d, int64_t run)
     if (d->run.id == 0)
         return cli_no_run(d->cli, run);
     if (agent_run_resume(d->cli->engine, (agent_run_id){run}, drive_event, d, &handle, &err) != AGENT_OK) {
+        const bool is_fine = err.status == AGENT_EBUSY && has_owner_ok;
+
         if (err.status == AGENT_EAPPROVAL && err.hint[0] == '\0')
             cli_hint(&err, "agentctl approve %lld or agentctl deny %lld", (long long)run, (long long)run);
-        rc = cli_fail(d->cli, &err);
+        if (is_fine) {
+            cli_note(d->cli, "run %lld goes on in the process that has it", (long long)run);
+            rc = EXIT_OK;
+        } else {
+            rc = cli_fail(d->cli, &err);
+        }
         if (d->mode == DRIVE_JSON || d->mode == DRIVE_LINES) {
+            const agent_error none = AGENT_ERROR_INIT;
+
             write_result(&d->cli->out, d->agent, d->run, d->session,
                          err.status == AGENT_EAPPROVAL ? "waiting" : err.status == AGENT_EBUSY ? "running" : "failed",
-                         NULL, &err);
+                         NULL, is_fine ? &none : &err);
             d->cli->owes_run_end = false;
         }
         return rc;

@@ -6,7 +6,7 @@
 
 #include "cli/cmd.h"
 
-#define OPTION_WIDTH 31 /* of the left column of a help text */
+#define OPTION_WIDTH 33 /* of the left column of a help text */
 
 static const struct section {
     const char *title;
@@ -48,8 +48,8 @@ void help_overview(struct out *out)
             out_fmt(out, "  %-11s %s\n", *name, summary_of(*name));
     }
     out_text(out, "\nThe file: --db, else $AGENTCTL_DB, else ./agent.db where it is there, else\n"
-                  "$XDG_DATA_HOME/agentctl/agent.db. Every verb knows --json and --help; begin with:\n"
-                  "  agentctl create demo && agentctl run demo 'Hello'\n");
+                  "$XDG_DATA_HOME/agentctl/agent.db. Every verb knows --json and --help.\n"
+                  "Begin with: agentctl create demo && agentctl run demo 'Hello'\n");
 }
 
 void help_group(struct out *out, const char *group)
@@ -110,7 +110,7 @@ void help_command(struct out *out, const struct command *command)
 static void roff(struct out *out, const char *s)
 {
     for (bool is_start = true; *s != '\0'; s++) {
-        if (is_start && (*s == '.' || *s == '\''))
+        if (is_start && (*s == '.' || *s == '\'' || strncmp(s, "…", 3) == 0))
             out_text(out, "\\&");
         if (*s == '\\')
             out_text(out, "\\e");
@@ -118,7 +118,10 @@ static void roff(struct out *out, const char *s)
             out_text(out, "\\-");
         else if (*s == '\'')
             out_text(out, "\\(aq");
-        else
+        else if (strncmp(s, "…", 3) == 0) { /* roff is ASCII */
+            out_text(out, "...");
+            s += 2;
+        } else
             out_bytes(out, s, 1);
         is_start = *s == '\n';
     }

@@ -60,7 +60,7 @@ int main(int argc, char **argv)
     if (rc == EXIT_OK && args.command != NULL)
         rc = args.command->run(&cli, &args);
     if (cli.owes_run_end && rc != EXIT_OK)
-        drive_write_failure(&cli, rc, args.count > 0 ? args.at[0] : NULL);
+        drive_write_failure(&cli, rc, args.count > 0 && strcmp(cli.command->name, "run") == 0 ? args.at[0] : NULL);
     args_drop(&args);
     cli_close(&cli);
     return finish(&cli, rc);

@@ -59,6 +59,17 @@ static void make_folders(const char *path)
     free(copy);
 }
 
+static bool has_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? cli_strdup(".") : cli_format("%.*s", (int)(slash == path ? 1 : slash - path), path);
+    struct stat st;
+    bool has = stat(folder, &st) == 0 && S_ISDIR(st.st_mode);
+
+    free(folder);
+    return has;
+}
+
 int cli_db_path(struct cli *cli, enum need need)
 {
     agent_error err;
@@ -81,7 +92,7 @@ int cli_db_path(struct cli *cli, enum need need)
         cli->db_path = cli_strdup("agent.db");
         cli->db_source = cli_strdup("./agent.db");
     } else if ((cli->db_path = home_path("XDG_DATA_HOME", ".local/share", "agentctl/agent.db")) != NULL) {
-        cli->db_source = cli_format("the default: no --db, no $AGENTCTL_DB, no ./agent.db");
+        cli->db_source = cli_strdup("the default place: no --db, no $AGENTCTL_DB, no ./agent.db");
         is_default = true;
     } else {
         cli_err(&err, AGENT_ENOTFOUND, 0, "no database: neither --db nor $AGENTCTL_DB nor $HOME is set");
@@ -93,13 +104,22 @@ int cli_db_path(struct cli *cli, enum need need)
     if (errno == ENOENT && need == NEED_CREATE) {
         if (is_default)
             make_folders(cli->db_path);
-        return EXIT_OK;
+        if (has_folder(cli->db_path))
+            return EXIT_OK;
+        errno = ENOENT;
     }
     if (errno == ENOENT || errno == ENOTDIR) {
-        cli_err(&err, AGENT_ENOTFOUND, errno, "there is no database '%s' (from %s)", cli->db_path, cli->db_source);
-        cli_hint(&err, "agentctl --db %s create NAME makes it", cli->db_path);
+        const bool is_folder = is_default || has_folder(cli->db_path);
+
+        cli_err(&err, AGENT_ENOTFOUND, ENOENT, is_folder ? "there is no database '%s' (%s)"
+                                                         : "there is no folder for the database '%s' (%s)",
+                cli->db_path, cli->db_source);
+        if (is_folder)
+            cli_hint(&err, "agentctl --db %s create NAME makes it", cli->db_path);
+        else
+            cli_hint(&err, "mkdir -p \"$(dirname %s)\"", cli->db_path);
     } else {
-        cli_err(&err, AGENT_ESTORAGE, errno, "database '%s' (from %s): %s", cli->db_path, cli->db_source,
+        cli_err(&err, AGENT_ESTORAGE, errno, "database '%s' (%s): %s", cli->db_path, cli->db_source,
                 strerror(errno));
     }
     return cli_fail(cli, &err);

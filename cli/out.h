@@ -50,7 +50,7 @@ void put_bool(struct out *out, bool v);
 void put_null(struct out *out);
 /* Text that should be JSON: compact and as it is, where it is none as a string. NULL: null. */
 void put_embed(struct out *out, const char *text);
-/* One column of a row, and a whole row as an object. */
+/* One column of a row (-1: there is none, null), and a whole row as an object. */
 void put_cell(struct out *out, const agent_row *row, int column);
 void put_row(struct out *out, const agent_row *row);
 /* The members of a row, without the braces. */

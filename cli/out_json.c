@@ -150,10 +150,11 @@ void put_embed(struct out *out, const char *text)
 
 void put_cell(struct out *out, const agent_row *row, int column)
 {
+    enum agent_value_type type = column < 0 ? AGENT_VALUE_NULL : agent_row_type(row, column);
     size_t bytes = 0;
     const char *text;
 
-    switch (agent_row_type(row, column)) {
+    switch (type) {
     case AGENT_VALUE_NULL:
         put_null(out);
         return;
@@ -165,7 +166,7 @@ void put_cell(struct out *out, const agent_row *row, int column)
         return;
     case AGENT_VALUE_TEXT:
         text = agent_row_text(row, column, &bytes);
-        put_strn(out, text, bytes);
+        put_strn(out, text == NULL ? "" : text, bytes);
         return;
     case AGENT_VALUE_BLOB: /* as hexadecimal digits, for JSON has no bytes */
         text = agent_row_text(row, column, &bytes);

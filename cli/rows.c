@@ -81,9 +81,21 @@ static void take_table(struct rows *r, const agent_row *row)
         table_cell(&r->table, row, r->columns == NULL ? i : r->index[i]);
 }
 
-/* --- JSON ------------------------------------------------------------------------------------------------ */
+/* --- lines ------------------------------------------------------------------------------------------------ */
 
-static void take_json(struct rows *r, const agent_row *row)
+static void put_name(struct out *out, const agent_row *row)
+{
+    size_t bytes;
+    const char *name = row_text(row, "name", &bytes);
+
+    if (bytes > 0)
+        out_bytes(out, name, bytes);
+    else
+        out_fmt(out, "%lld", (long long)row_int(row, agent_row_find(row, "id") >= 0 ? "id" : "run_id"));
+}
+
+/* A name, an object of its own or one of an array. Rows that come newest first are held back. */
+static void take_line(struct rows *r, const agent_row *row)
 {
     struct out *out = &r->cli->out;
 
@@ -98,8 +110,11 @@ static void take_json(struct rows *r, const agent_row *row)
         out_text(out, r->count == 0 ? "[\n" : ",\n");
     }
     out->wants_comma = false;
-    put_row(out, row);
-    if (r->is_lines && !r->is_reversed)
+    if (r->names_only)
+        put_name(out, row);
+    else
+        put_row(out, row);
+    if (!r->is_json && !r->is_reversed)
         put_line(out);
 }
 
@@ -117,7 +132,7 @@ static void print_reversed(struct rows *r)
         if (r->is_json)
             out_text(out, i + 1 == r->count ? "[\n" : ",\n");
         out_bytes(out, held.at + r->starts[i], end - r->starts[i]);
-        if (r->is_lines)
+        if (!r->is_json)
             out_text(out, "\n");
     }
     free(held.at);
@@ -125,24 +140,19 @@ static void print_reversed(struct rows *r)
 
 /* --- both ------------------------------------------------------------------------------------------------- */
 
+static bool is_table(const struct rows *r)
+{
+    return !r->is_json && !r->is_lines && !r->names_only;
+}
+
 bool rows_take(void *ctx, const agent_row *row)
 {
     struct rows *r = ctx;
 
-    if (r->names_only) {
-        size_t bytes;
-        const char *name = row_text(row, agent_row_find(row, "name") >= 0 ? "name" : "id", &bytes);
-
-        if (bytes > 0)
-            out_bytes(&r->cli->out, name, bytes);
-        else if (agent_row_find(row, "id") >= 0)
-            out_fmt(&r->cli->out, "%lld", (long long)row_int(row, "id"));
-        out_text(&r->cli->out, "\n");
-    } else if (r->is_json || r->is_lines) {
-        take_json(r, row);
-    } else {
+    if (is_table(r))
         take_table(r, row);
-    }
+    else
+        take_line(r, row);
     r->count++;
     return !r->cli->out.is_closed && r->cli->out.error == 0;
 }
@@ -151,15 +161,15 @@ void rows_end(struct rows *r)
 {
     struct out *out = &r->cli->out;
 
-    if (!r->names_only && !r->is_json && !r->is_lines) {
+    if (is_table(r)) {
         if (r->is_reversed)
             table_reverse(&r->table);
         if (r->count > 0)
             table_print(&r->table, out, true);
-    } else if (r->is_reversed && r->count > 0 && !r->names_only) {
+    } else if (r->is_reversed && r->count > 0) {
         print_reversed(r);
     }
-    if (r->is_json && !r->names_only)
+    if (r->is_json)
         out_text(out, r->count == 0 ? "[]\n" : "\n]\n");
     out->wants_comma = false;
     table_drop(&r->table);

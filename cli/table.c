@@ -69,7 +69,7 @@ void table_cell(struct table *t, const agent_row *row, int column)
         return;
     case AGENT_VALUE_TEXT:
         text = agent_row_text(row, column, &bytes);
-        table_text(t, text, bytes);
+        table_text(t, text == NULL ? "" : text, bytes);
         return;
     case AGENT_VALUE_BLOB:
         (void)agent_row_text(row, column, &bytes);
@@ -105,22 +105,27 @@ static void pad(struct out *out, size_t n)
     out_bytes(out, blanks, n);
 }
 
-static void print_cell(struct out *out, const struct cell *cell, size_t width, bool is_right, bool is_last)
+/* Blanks are owed until something follows them: no line ends in one. */
+static void print_cell(struct out *out, const struct cell *cell, size_t width, bool is_right, size_t *owed)
 {
-    if (cell->width > width) {
-        size_t head = text_head(cell->at, cell->bytes, width - 1);
+    size_t head = cell->bytes, shown = cell->width;
+    const bool is_cut = shown > width;
 
-        out_bytes(out, cell->at, head);
-        out_text(out, "…");
-        if (!is_last)
-            pad(out, width - 1 - text_width(cell->at, head));
-        return;
+    if (is_cut) {
+        head = text_head(cell->at, cell->bytes, width - 1);
+        shown = text_width(cell->at, head) + 1;
     }
     if (is_right)
-        pad(out, width - cell->width);
-    out_bytes(out, cell->at, cell->bytes);
-    if (!is_right && !is_last)
-        pad(out, width - cell->width);
+        *owed += width - shown;
+    if (shown > 0) {
+        pad(out, *owed);
+        *owed = 0;
+        out_bytes(out, cell->at, head);
+        if (is_cut)
+            out_text(out, "…");
+    }
+    if (!is_right)
+        *owed += width - shown;
 }
 
 void table_print(struct table *t, struct out *out, bool with_header)
@@ -146,12 +151,13 @@ void table_print(struct table *t, struct out *out, bool with_header)
     if (screen > 0)
         fit(width, columns, (size_t)screen);
     for (size_t r = with_header ? 0 : 1; rows > 1 && r < rows; r++) {
+        size_t owed = 0;
+
         if (r == 0 && out->has_colour)
             out_text(out, "\033[1m");
         for (int c = 0; c < columns; c++) {
-            print_cell(out, &t->cells[r * (size_t)columns + (size_t)c], width[c], is_right[c], c == columns - 1);
-            if (c < columns - 1)
-                pad(out, GAP);
+            print_cell(out, &t->cells[r * (size_t)columns + (size_t)c], width[c], is_right[c], &owed);
+            owed += GAP;
         }
         if (r == 0 && out->has_colour)
             out_text(out, "\033[0m");

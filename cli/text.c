@@ -166,11 +166,8 @@ agent_status text_read(const char *path, size_t max, struct text *out, agent_err
     if (fd < 0) {
         int why = errno;
 
-        cli_err(err, why == ENOENT || why == ENOTDIR ? AGENT_ENOTFOUND : AGENT_EIO, why, "read '%s': %s", path,
-                strerror(why));
-        if (why == ENOENT)
-            cli_hint(err, "text that begins with @ names a file; write @@ for an @ itself");
-        return err->status;
+        return cli_err(err, why == ENOENT || why == ENOTDIR ? AGENT_ENOTFOUND : AGENT_EIO, why, "read '%s': %s", path,
+                       strerror(why));
     }
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
         if (!is_stdin)
@@ -217,6 +214,8 @@ agent_status text_argument(const char *arg, size_t max, struct text *out, agent_
         struct text text;
         agent_status rc = text_read(arg[0] == '@' ? arg + 1 : arg, max, &text, err);
 
+        if (rc == AGENT_ENOTFOUND)
+            cli_hint(err, "a text that begins with @ names a file; write @@ for an @ itself");
         if (rc != AGENT_OK)
             return rc;
         if (text.bytes > 0 && text.at[text.bytes - 1] == '\n')

@@ -32,10 +32,24 @@ static struct remote *remote_of(struct agent_run *run)
     return (struct remote *)run->infer;
 }
 
-static void fail(struct agent_run *run, const agent_error *e, bool retry, int64_t after_ms)
+static const char *key_of(struct agent_run *run, const char **out_name);
+
+/* Some servers put the key they were given into the error they answer with: (2) holds there too. */
+static void mask_key(struct agent_run *run, agent_error *e)
 {
-    if (!run->infer->failed && !run->infer->done)
-        ag_infer_failed(run, e, retry, after_ms);
+    const char *name, *key = key_of(run, &name);
+    size_t n = key != NULL ? strlen(key) : 0;
+
+    for (char *at = e->text; n >= 8 && (at = strstr(at, key)) != NULL; at += n)
+        memset(at, '*', n);
+}
+
+static void fail(struct agent_run *run, agent_error *e, bool retry, int64_t after_ms)
+{
+    if (run->infer->failed || run->infer->done)
+        return;
+    mask_key(run, e);
+    ag_infer_failed(run, e, retry, after_ms);
 }
 
 static bool on_event(void *ctx, struct ag_str event, struct ag_str data)
@@ -46,8 +60,8 @@ static bool on_event(void *ctx, struct ag_str event, struct ag_str data)
     bool done = false;
     agent_status rc = run->vt->event(&m->stream, event, data, &done, &e);
 
-    if (rc != AGENT_OK) { /* an error event: the provider says whether it may pass */
-        fail(run, &e, agent_status_may_retry(rc) || e.detail >= 500 || e.detail == 429, -1);
+    if (rc != AGENT_OK) {
+        fail(run, &e, m->stream.verdict.retry, m->stream.verdict.after_ms);
         return false;
     }
     ag_infer_text(run);
@@ -116,7 +130,6 @@ static void on_end(void *ctx, const struct ag_http_end *end)
     struct agent_run *run = ctx;
     struct remote *m = remote_of(run);
     agent_error e = AGENT_ERROR_INIT;
-    agent_status rc;
 
     m->call = NULL;
     if (run->infer->failed || run->infer->done)
@@ -139,8 +152,8 @@ static void on_end(void *ctx, const struct ag_http_end *end)
             fail(run, &e, false, -1);
             return;
         }
-    } else if ((rc = run->vt->whole(&m->stream, ag_buf_view(&m->gather), &e)) != AGENT_OK) {
-        fail(run, &e, agent_status_may_retry(rc) || e.detail >= 500 || e.detail == 429, -1);
+    } else if (run->vt->whole(&m->stream, ag_buf_view(&m->gather), &e) != AGENT_OK) {
+        fail(run, &e, m->stream.verdict.retry, m->stream.verdict.after_ms);
         return;
     } else {
         ag_infer_text(run);
@@ -169,20 +182,28 @@ static void stop(struct agent_run *run)
     run->infer = NULL;
 }
 
+/* NULL: there is none; *out_name is the variable it would be in, NULL: none is known. */
+static const char *key_of(struct agent_run *run, const char **out_name)
+{
+    agent_engine *e = run->engine;
+    struct ag_str own = run->params.key_env.n > 0 ? run->params.key_env : run->agent->rec.spec.key_env;
+    const char *key;
+
+    *out_name = own.n > 0 ? ag_arena_z(&run->arena, own) : run->vt->key_env;
+    if (*out_name == NULL || e->secret == NULL)
+        return NULL;
+    key = e->secret(e->secret_ctx, *out_name);
+    return key != NULL && key[0] != '\0' ? key : NULL;
+}
+
 /* The key of the provider, or NULL where none is needed. */
 static agent_status find_key(struct agent_run *run, const char **out, agent_error *err)
 {
-    agent_engine *e = run->engine;
-    struct ag_str own = run->params.key_env.p != NULL ? run->params.key_env : run->agent->rec.spec.key_env;
-    const char *name = run->vt->key_env, *key = NULL;
+    bool named = run->params.key_env.n > 0 || run->agent->rec.spec.key_env.n > 0;
+    const char *name, *key = key_of(run, &name);
 
-    if (own.n > 0 && (name = ag_arena_z(&run->arena, own)) == NULL)
-        return ag_fail(err, AGENT_ENOMEM, 0, "out of memory");
-    if (name != NULL && e->secret != NULL)
-        key = e->secret(e->secret_ctx, name);
-    if (key != NULL && key[0] == '\0')
-        key = NULL;
-    if (key == NULL && (own.n > 0 || (run->vt->key_needed && run->base_url.p == NULL))) {
+    if (key == NULL && (named || (run->vt->key_needed && run->base_url.p == NULL))) {
+        name = name != NULL ? name : "its variable";
         ag_fail(err, AGENT_EKEY, 0, "no key for %s: %s is not set", run->vt->name, name);
         ag_hint(err, "export %s=… (or name another variable with -o key_env=NAME)", name);
         return AGENT_EKEY;

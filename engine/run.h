@@ -84,6 +84,9 @@ struct agent_run {
     int phase; /* of the stage; 0 on entry */
     bool stepping, in_stage, created, claimed, ending, gone, no_stream, started_told, waits_outside, timed_out;
     int64_t retry_at_ns, deadline_ns;
+    int64_t now_ns;          /* the clock, as last read for this run: at each drive and each border of a stage */
+    int64_t unix_less_mono_ns;
+    int64_t commit_began_ns; /* of the waiting unit; 0: it was done at once */
     struct ag_run_unit *waiting_unit;
     int units_out;
     agent_status unit_failed;
@@ -150,8 +153,9 @@ struct ag_outcome {
 /* --- run_stage.c: the table, and the walk through it */
 void ag_run_drive(struct agent_run *run);
 void ag_run_move(struct agent_run *run, enum ag_stage stage);
-void ag_stage_begin(struct agent_run *run, enum ag_stage stage);
 void ag_stage_end(struct agent_run *run); /* its row goes to run->rows */
+int64_t ag_run_now(struct agent_run *run);    /* reads the clock */
+int64_t ag_run_unix_ms(const struct agent_run *run); /* of now_ns */
 
 /* --- run_units.c: units of a run */
 struct ag_run_unit *ag_run_unit_new(struct agent_run *run); /* NULL: out of memory; fenced where claimed */

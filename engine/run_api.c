@@ -23,7 +23,8 @@ struct agent_run *ag_run_new(agent_engine *e, struct ag_worker *w)
     run->input_tokens = run->output_tokens = -1;
     run->answer = AG_BUF_INIT(AG_CAP_RESPONSE_BYTES);
     run->rss_peak = -1;
-    run->queued_ns = ag_mono_ns(&e->clock);
+    run->queued_ns = run->now_ns = ag_mono_ns(&e->clock);
+    run->unix_less_mono_ns = ag_unix_ms(&e->clock) * 1000000 - run->queued_ns;
     return run;
 }
 
@@ -162,7 +163,7 @@ agent_status agent_run_start(agent_engine *e, const agent_run_request *q, agent_
         goto no_memory;
     run->create->kind = AG_OP_RUN_CREATE;
     c = &run->create->run_create;
-    now_ms = ag_unix_ms(&e->clock);
+    now_ms = ag_run_unix_ms(run);
     c->agent_name = ag_arena_str(&run->arena, ag_str_of(q->agent));
     c->input = run->input = ag_arena_str(&run->arena, input);
     c->options = run->options = ag_arena_str(&run->arena, ag_str_of(q->options));

@@ -200,7 +200,7 @@ enum ag_next ag_step_prepare(struct agent_run *run)
         ag_run_failf(run, AGENT_ENOMEM, "out of memory");
         return AG_NEXT_AGAIN;
     }
-    run->step_begun_ns = ag_mono_ns(&run->engine->clock);
+    run->step_begun_ns = run->now_ns;
     if (start(run, &e) != AGENT_OK) {
         ag_run_fail(run, AG_RUN_FAILED, &e);
         return AG_NEXT_AGAIN;
@@ -238,6 +238,17 @@ static bool next_model(struct agent_run *run)
         run->vt = run->host == NULL ? ag_provider_find(provider) : NULL;
         run->model = model;
         run->base_url = AG_STR_NONE; /* the agent's belongs to its own provider */
+        /* Options are spelled as each provider wants them; offline passes nothing on. */
+        if (run->vt != NULL && run->vt->plan == NULL) {
+            struct ag_params params;
+
+            if (ag_params_parse(provider, run->agent->rec.spec.options, run->options, &run->arena, &params, NULL) !=
+                AGENT_OK)
+                continue;
+            params.fallback = run->params.fallback;
+            params.fallback_count = run->params.fallback_count;
+            run->params = params;
+        }
         return true;
     }
     return false;
@@ -290,7 +301,7 @@ static enum ag_next failed(struct agent_run *run)
 
 static enum ag_next backoff(struct agent_run *run)
 {
-    if (ag_mono_ns(&run->engine->clock) < run->retry_at_ns)
+    if (ag_run_now(run) < run->retry_at_ns)
         return AG_NEXT_WAIT;
     run->retry_at_ns = 0;
     ag_run_move(run, AG_STAGE_PREPARE);

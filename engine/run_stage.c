@@ -42,7 +42,19 @@ static const struct stage_def {
 
 static_assert(AG_STAGE_LIMIT <= 32, "stage_def.next is a 32-bit set");
 
-void ag_stage_begin(struct agent_run *run, enum ag_stage stage)
+int64_t ag_run_now(struct agent_run *run)
+{
+    return run->now_ns = ag_mono_ns(&run->engine->clock);
+}
+
+/* One reading of each clock at the run's start relates them: stages then need only one. */
+int64_t ag_run_unix_ms(const struct agent_run *run)
+{
+    return (run->now_ns + run->unix_less_mono_ns) / 1000000;
+}
+
+/* Begins at run->now_ns: the stage before ended there, so that stages leave no gap. */
+static void stage_begin(struct agent_run *run, enum ag_stage stage)
 {
     struct ag_stage_clock *c = &run->clock;
     agent_engine *e = run->engine;
@@ -51,8 +63,8 @@ void ag_stage_begin(struct agent_run *run, enum ag_stage stage)
     run->phase = 0;
     run->in_stage = true;
     memset(c, 0, sizeof(*c));
-    c->begun_ns = ag_mono_ns(&e->clock);
-    c->begun_ms = ag_unix_ms(&e->clock);
+    c->begun_ns = run->now_ns;
+    c->begun_ms = ag_run_unix_ms(run);
     c->rss_before = c->rss_peak = ag_probe_rss(&e->probe, c->begun_ns);
     c->samples = c->rss_before >= 0 ? 1 : 0;
     c->child_rss_peak = -1;
@@ -73,7 +85,7 @@ void ag_stage_end(struct agent_run *run)
         return;
     run->in_stage = false;
     (void)atomic_fetch_sub_explicit(&e->in_stage, 1, memory_order_relaxed);
-    now = ag_mono_ns(&e->clock);
+    now = ag_run_now(run);
     rss = ag_probe_rss(&e->probe, now);
     heap = ag_run_heap(run);
     if (rss > c->rss_peak)
@@ -119,7 +131,7 @@ void ag_run_move(struct agent_run *run, enum ag_stage stage)
 {
     assert((stage_defs[run->stage].next & (UINT32_C(1) << stage)) != 0);
     ag_stage_end(run);
-    ag_stage_begin(run, stage);
+    stage_begin(run, stage);
 }
 
 /* What ends a run from outside: cancel and deadline. Looked at before each step, never while a
@@ -138,7 +150,7 @@ static void check_outside(struct agent_run *run)
 
         (void)ag_fail(&e, AGENT_ECANCELLED, 0, "cancelled");
         ag_run_fail(run, AG_RUN_CANCELLED, &e);
-    } else if (run->deadline_ns != 0 && ag_mono_ns(&run->engine->clock) >= run->deadline_ns) {
+    } else if (run->deadline_ns != 0 && run->now_ns >= run->deadline_ns) {
         ag_run_failf(run, AGENT_ETIMEDOUT, "the run's time limit of %lld ms is over (timeout_ms)",
                      (long long)((run->deadline_ns - run->queued_ns) / 1000000));
     }
@@ -153,8 +165,10 @@ void ag_run_drive(struct agent_run *run)
         return;
     }
     if (run->stage == AG_STAGE_QUEUE && !run->in_stage) {
-        ag_stage_begin(run, AG_STAGE_QUEUE);
-        run->clock.begun_ns = run->queued_ns; /* from the host's call on */
+        run->now_ns = run->queued_ns; /* from the host's call on */
+        stage_begin(run, AG_STAGE_QUEUE);
+    } else {
+        (void)ag_run_now(run);
     }
     run->stepping = true;
     while (next == AG_NEXT_AGAIN) {

@@ -23,7 +23,7 @@ struct ag_run_unit *ag_run_unit_new(struct agent_run *run)
     }
     u->run = run;
     u->aside = NULL;
-    ag_unit_init(&u->unit, ag_unix_ms(&run->engine->clock));
+    ag_unit_init(&u->unit, ag_run_unix_ms(run));
     if (run->claimed) {
         u->unit.fence_run_id = run->run_id;
         u->unit.fence_attempt = run->attempt;
@@ -116,8 +116,12 @@ bool ag_run_submit_wait(struct agent_run *run, struct ag_run_unit *u)
 {
     assert(run->waiting_unit == NULL); /* run.h (2) */
     run->waiting_unit = u;
-    run->clock.commit_ns -= ag_mono_ns(&run->engine->clock);
-    return submit(run, u);
+    if (submit(run, u)) {
+        run->commit_began_ns = 0;
+        return true;
+    }
+    run->commit_began_ns = ag_mono_ns(&run->engine->clock);
+    return false;
 }
 
 struct ag_run_unit *ag_run_unit_take(struct agent_run *run)
@@ -127,7 +131,8 @@ struct ag_run_unit *ag_run_unit_take(struct agent_run *run)
     if (u == NULL || u->unit.done != NULL)
         return NULL;
     run->waiting_unit = NULL;
-    run->clock.commit_ns += ag_mono_ns(&run->engine->clock);
+    if (run->commit_began_ns != 0)
+        run->clock.commit_ns += ag_run_now(run) - run->commit_began_ns;
     return u;
 }
 

@@ -400,11 +400,12 @@ agent_status ag_worker_open(agent_engine *e, int index, bool threaded, struct ag
     }
     if ((rc = ag_store_reader_open(e->store, &w->reader, err)) != AGENT_OK)
         goto fail;
+    w->threaded = threaded; /* before the thread: it reads it */
     if (threaded && pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+        w->threaded = false;
         rc = ag_fail(err, AGENT_EIO, 0, "start worker: no thread could be started");
         goto fail;
     }
-    w->threaded = threaded;
     *out = w;
     return AGENT_OK;
 
@@ -433,10 +434,12 @@ void ag_worker_stop(struct ag_worker *w)
     /* Runs that have not ended stay in the file as they are; here they only let go. What they have
      * out (commits, tools, sockets) comes back before they are freed. */
     while (w->runs != NULL) {
+        struct agent_run *run = w->runs;
         agent_error why = AGENT_ERROR_INIT;
 
         (void)ag_fail(&why, AGENT_ECANCELLED, 0, "the engine was closed; the run can be resumed");
-        ag_run_drop(w->runs, w->runs->created ? AG_RUN_RUNNING : AG_RUN_CANCELLED, &why);
+        ag_run_drop(run, run->created ? AG_RUN_RUNNING : AG_RUN_CANCELLED, &why);
+        ag_run_settle(run);
     }
     while (w->lingering > 0)
         (void)ag_worker_turn(w, 20);

@@ -49,7 +49,7 @@ CREATE TABLE agent_version (
     provider             TEXT NOT NULL,
     model                TEXT NOT NULL,     -- without the provider
     instructions         TEXT,
-    instructions_text_id INTEGER REFERENCES text (id), -- instead of instructions where they are long
+    instructions_text_id INTEGER, -- instead of instructions where they are long
     tools                TEXT,              -- JSON array of names; NULL: all builtins
     options              TEXT,              -- JSON object
     base_url             TEXT,
@@ -146,7 +146,7 @@ CREATE TABLE tool_call (
                                               status = 'denied' OR status = 'unknown'),
     arguments            TEXT,
     result               TEXT,
-    result_text_id       INTEGER REFERENCES text (id), -- instead of result where it is long
+    result_text_id       INTEGER, -- instead of result where it is long
     started_at_ms        INTEGER NOT NULL,
     wall_us              INTEGER,
     child_rss_peak_bytes INTEGER,

@@ -31,5 +31,8 @@ agent_status ag_migrate_look(sqlite3 *db, int *out_version, agent_error *err);
  * version again inside it: another process may have been faster. Before the first step on a file
  * that already holds a schema, a copy is kept as PATH.v<N>.bak (VACUUM INTO, then quick_check). */
 agent_status ag_migrate(sqlite3 *db, const char *path, int64_t now_ms, agent_error *err);
+/* The same with any steps: what the tests upgrade with. */
+agent_status ag_migrate_steps(sqlite3 *db, const char *path, int64_t now_ms, const struct ag_migration *steps, int count,
+                              agent_error *err);
 
 #endif

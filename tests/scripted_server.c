@@ -305,25 +305,23 @@ static bool fits(const struct scripted_answer *a, const struct scripted_request 
            (a->when_body == NULL || strstr(r->body, a->when_body) != NULL);
 }
 
-/* Under the lock. */
-static void choose(struct scripted *s, const struct scripted_request *r, struct scripted_answer *out)
+void scripted_choose(const struct scripted_answer *answers, size_t n, size_t *given,
+                     const struct scripted_request *request, struct scripted_answer *out)
 {
     const struct scripted_answer *last = NULL;
     size_t turn = 0;
 
-    for (size_t i = 0; i < s->answer_count; i++)
-        if ((s->answers[i].when_path != NULL || s->answers[i].when_body != NULL) && fits(&s->answers[i], r)) {
-            *out = s->answers[i];
+    for (size_t i = 0; i < n; i++)
+        if ((answers[i].when_path != NULL || answers[i].when_body != NULL) && fits(&answers[i], request)) {
+            *out = answers[i];
             return;
         }
-    for (size_t i = 0; i < s->answer_count; i++) {
-        if (s->answers[i].when_path != NULL || s->answers[i].when_body != NULL)
-            continue;
-        last = &s->answers[i];
-        if (turn++ == s->in_order)
-            break;
-    }
-    s->in_order++;
+    for (size_t i = 0; i < n && turn <= *given; i++)
+        if (answers[i].when_path == NULL && answers[i].when_body == NULL) {
+            last = &answers[i];
+            turn++;
+        }
+    (*given)++;
     *out = last != NULL ? *last : (struct scripted_answer){.status = 404, .body = "{\"error\":{\"message\":\"no answer\"}}"};
 }
 
@@ -346,7 +344,7 @@ static void *serve(void *arg)
         index = s->request_count;
         s->requests[s->request_count++] = r;
         if (s->fn == NULL)
-            choose(s, r, &a);
+            scripted_choose(s->answers, s->answer_count, &s->in_order, r, &a);
         pthread_cond_broadcast(&s->changed);
         pthread_mutex_unlock(&s->lock);
         if (s->fn != NULL)

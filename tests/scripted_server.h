@@ -55,6 +55,10 @@ struct scripted;
 typedef void (*scripted_fn)(void *ctx, const struct scripted_request *request, size_t index,
                             struct scripted_answer *out);
 
+/* The answer that is due: `given` counts those given by order. What scripted_start() does itself. */
+void scripted_choose(const struct scripted_answer *answers, size_t n, size_t *given,
+                     const struct scripted_request *request, struct scripted_answer *out);
+
 /* Answers are given in order; the last one is repeated. Those with a rule are taken when it fits and
  * do not count in the order. The array is copied, its strings are borrowed. NULL: no socket. */
 struct scripted *scripted_start(const struct scripted_answer *answers, size_t n);

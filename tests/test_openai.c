@@ -7,6 +7,8 @@
 #include "engine/base/mem.h"
 #include "tests/provider_replay.h"
 
+Suite *openai_suite(void);
+
 static const struct ag_provider_vt *const openai = &ag_provider_openai;
 static ag_arena arena;
 static agent_error err;
@@ -403,9 +405,9 @@ START_TEST(arguments_over_the_limit_end_the_answer)
     agent_status rc = AGENT_OK;
 
     ck_assert_ptr_nonnull(data);
-    at = (size_t)sprintf(data, "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"");
+    at = (size_t)snprintf(data, 200, "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"");
     memset(data + at, 'x', n);
-    (void)strcpy(data + at + n, "\"}}]}}]}");
+    memcpy(data + at + n, "\"}}]}}]}", 9);
     replay_open(&p, openai);
     ck_assert_int_eq(feed(&p, data), AGENT_OK);
     ck_assert_int_eq(feed(&p, data), AGENT_OK);

@@ -106,10 +106,18 @@ static void submit(struct task *t)
     ck_assert_msg(ag_pool_submit(scene.pool, &t->job, &err) == AGENT_OK, "%s", err.text);
 }
 
+#if defined(__has_feature) /* clang */
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#endif
+
 /* First in the suite: a thread of an earlier test would leave its stack for the next to use. */
 START_TEST(where_no_thread_can_be_started_the_job_is_refused_and_not_kept)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
+#ifdef SANITIZED
     return; /* a sanitizer needs more address space than the limit leaves */
 #else
     struct rlimit had, none;

@@ -28,7 +28,6 @@
 #include "engine/cache/policy.h"
 
 #include <assert.h>
-#include <math.h>
 
 #include "engine/base/mem.h"
 #include "engine/cache/ghost.h"
@@ -45,7 +44,7 @@ struct adaptive {
     struct ag_policy_mode mode;
     struct ag_ghost ghost;
     uint32_t cold_count, hot_count;
-    float handicap_log2, handicap;
+    float handicap;
     uint64_t used;      /* set of ranks that have entries */
     uint64_t random;
     uint32_t pending[2]; /* history of the key that is being inserted; 0: none */
@@ -67,7 +66,7 @@ static struct ag_policy *create(const struct ag_policy_options *o, struct ag_sla
     a->mode = (struct ag_policy_mode){.k = (uint8_t)(o->k == 0 ? 2 : o->k > 3 ? 3 : o->k)};
     if (o->history_percent == 0)
         a->base.options.history_percent = 50;
-    set_handicap(a, 0);
+    a->handicap = 1;
     a->random = UINT64_C(0x9E3779B97F4A7C15);
     for (unsigned i = 0; i < AG_RANKS; i++)
         a->ranks[i].cold = AG_LIST_EMPTY;
@@ -106,18 +105,12 @@ static uint32_t random_below_32(struct adaptive *a)
     return (uint32_t)(a->random >> 40) & 31;
 }
 
-/* In as many ghost hits as there are entries the handicap goes through its whole range; the hits
- * of the smaller ghost side count more, as in ARC. */
-#define HANDICAP_STEP 10.0f
-#define HANDICAP_MIN  (-2.0f) /* log2 */
-#define HANDICAP_MAX  10.0f
-
-static void set_handicap(struct adaptive *a, float log2)
-{
-    a->handicap_log2 = log2 < HANDICAP_MIN ? HANDICAP_MIN : log2 > HANDICAP_MAX ? HANDICAP_MAX : log2;
-    a->handicap = a->mode.strict ? 0x1p20f : exp2f(a->handicap_log2);
-    a->base.stats.handicap = a->handicap;
-}
+/* In about as many ghost hits as there are entries the handicap goes through its whole range; the
+ * hits of the smaller ghost side count more, as in ARC. */
+#define HANDICAP_STEP 7.0f
+#define HANDICAP_MIN  0.25f
+#define HANDICAP_MAX  1024.0f
+#define HANDICAP_STRICT 0x1p20f
 
 static void learn(struct adaptive *a, const struct ag_ghost_slot *found)
 {
@@ -126,20 +119,22 @@ static void learn(struct adaptive *a, const struct ag_ghost_slot *found)
 
     if (ag_ghost_was_hot(found)) {
         a->base.stats.ghost_hits_hot++;
-        set_handicap(a, a->handicap_log2 + step * (cold > hot ? cold / hot : 1));
+        a->handicap *= 1 + step * (cold > hot ? cold / hot : 1);
     } else {
         a->base.stats.ghost_hits_cold++;
-        set_handicap(a, a->handicap_log2 - step * (hot > cold ? hot / cold : 1));
+        a->handicap /= 1 + step * (hot > cold ? hot / cold : 1);
     }
+    a->handicap = a->handicap < HANDICAP_MIN ? HANDICAP_MIN : a->handicap > HANDICAP_MAX ? HANDICAP_MAX : a->handicap;
+    a->base.stats.handicap = a->handicap;
 }
 
-static bool prepare(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t rank, uint32_t now, bool second_only)
+static bool prepare(struct ag_policy *p, uint64_t hash, uint8_t rank, uint32_t now)
 {
     struct adaptive *a = of(p);
     struct ag_ghost_slot found;
     size_t ghost_held = a->ghost.held_bytes;
 
-    (void)bytes;
+    (void)now;
     if (!ag_heap_reserve(&a->ranks[rank].hot, a->ranks[rank].entries + 1, &p->held_bytes))
         return false;
     ag_ghost_grow(&a->ghost, ghost_slots(a));
@@ -150,11 +145,18 @@ static bool prepare(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t 
         a->pending[0] = found.hist[0];
         a->pending[1] = found.hist[1];
         learn(a, &found);
-    } else if (second_only) {
-        ag_ghost_add(&a->ghost, hash, (uint32_t[2]){now, 0}, now, false);
-        return false;
     }
     return true;
+}
+
+static bool knows(const struct ag_policy *p, uint64_t hash)
+{
+    return ag_ghost_has(&((const struct adaptive *)p)->ghost, hash);
+}
+
+static void note(struct ag_policy *p, uint64_t hash, uint32_t now)
+{
+    ag_ghost_add(&of(p)->ghost, hash, (uint32_t[2]){now, 0}, now, false);
 }
 
 static bool is_hot_item(const struct adaptive *a, uint8_t rank, uint32_t id)
@@ -283,6 +285,7 @@ static float score(const struct ag_pnode *n, uint32_t now, unsigned references)
 static uint32_t victim(struct ag_policy *p, uint32_t now)
 {
     struct adaptive *a = of(p);
+    float handicap = a->mode.strict ? HANDICAP_STRICT : a->handicap;
     uint32_t worst = AG_NO_ENTRY;
     float worst_score = -1;
 
@@ -292,7 +295,7 @@ static uint32_t victim(struct ag_policy *p, uint32_t now)
 
         if (id != AG_NO_ENTRY) {
             const struct ag_pnode *n = ag_node_at(p->slab, id);
-            float s = score(n, now, n->hist[1] != 0 ? 2 : 1) * a->handicap;
+            float s = score(n, now, n->hist[1] != 0 ? 2 : 1) * handicap;
 
             if (n->count > 0)
                 return id;
@@ -357,7 +360,6 @@ static void set_mode(struct ag_policy *p, struct ag_policy_mode mode)
 
     assert(mode.k >= 1 && mode.k <= 3);
     a->mode = mode;
-    set_handicap(a, a->handicap_log2);
     if (same_k)
         return;
     for (unsigned i = 0; i < AG_RANKS; i++) {
@@ -448,6 +450,8 @@ const struct ag_policy_vt ag_policy_adaptive = {
     .destroy = destroy,
     .need = need,
     .prepare = prepare,
+    .knows = knows,
+    .note = note,
     .insert = insert,
     .hit = hit,
     .victim = victim,

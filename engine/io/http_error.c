@@ -42,10 +42,10 @@ static agent_status tls_failed(const ag_http_call *call, CURLcode code, agent_er
     return AGENT_ENETWORK;
 }
 
-static agent_status broken(const ag_http_call *call, CURLcode code, agent_error *err)
+static agent_status broken(const ag_http_call *call, const char *why, agent_error *err)
 {
     return ag_fail(err, AGENT_ENETWORK, 0, AG_STR_FMT ": the connection broke %s: %s", AG_STR_ARG(call->parts.host),
-                   call->head_sent ? "in the middle of the answer" : "before the answer", reason(call, code));
+                   call->head_sent ? "in the middle of the answer" : "before the answer", why);
 }
 
 agent_status ag_http_explain(const ag_http_call *call, CURLcode code, agent_error *err)
@@ -59,7 +59,10 @@ agent_status ag_http_explain(const ag_http_call *call, CURLcode code, agent_erro
     }
     switch ((int)code) { /* few of a hundred codes can happen here; the last branch has the others */
     case CURLE_OK:
-        return AGENT_OK;
+        /* curl takes a connection that closes in the middle of the header for a short answer */
+        return call->head_sent ? AGENT_OK : broken(call, "its header is not complete", err);
+    case CURLE_URL_MALFORMAT:
+        return ag_fail(err, AGENT_EINVAL, 0, "URL: %s", reason(call, code));
     case CURLE_OUT_OF_MEMORY:
         return ag_fail(err, AGENT_ENOMEM, 0, AG_STR_FMT ": libcurl is out of memory", AG_STR_ARG(host));
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -89,6 +92,6 @@ agent_status ag_http_explain(const ag_http_call *call, CURLcode code, agent_erro
         ag_hint(err, "is this the address of a model server? check the base URL");
         return AGENT_EPROTOCOL;
     default:
-        return broken(call, code, err);
+        return broken(call, reason(call, code), err);
     }
 }

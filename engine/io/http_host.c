@@ -91,9 +91,8 @@ bool ag_http_host_pass(ag_http_call *call)
     return false;
 }
 
-static void release_one(ag_http *http, struct http_host *host, ag_http_call *call)
+static void let_go(ag_http *http, ag_http_call *call)
 {
-    (void)host;
     call->state = HTTP_WAITING;
     ag_http_enqueue(&http->waiting, call);
 }
@@ -108,7 +107,7 @@ void ag_http_host_known(ag_http_call *call)
     host->leader = NULL;
     host->known_until_ms = (int64_t)uv_now(call->http->loop) + HTTP_DNS_KNOWN_MS;
     while ((held = ag_http_pop(&host->held)) != NULL)
-        release_one(call->http, host, held);
+        let_go(call->http, held);
 }
 
 void ag_http_host_skip(ag_http_call *call)
@@ -119,7 +118,7 @@ void ag_http_host_skip(ag_http_call *call)
         return;
     host->leader = ag_http_pop(&host->held);
     if (host->leader != NULL)
-        release_one(call->http, host, host->leader);
+        let_go(call->http, host->leader);
 }
 
 void ag_http_host_leave(ag_http_call *call, const agent_error *why)

@@ -31,6 +31,7 @@
 #define HTTP_DNS_KNOWN_MS    540000      /* how long we lean on that: less */
 #define HTTP_LINGER_MS       50          /* for a stopped answer to end by itself, so its connection lives */
 #define HTTP_LINGER_BYTES    (16u << 10)
+#define HTTP_KEEP_MS         30000
 
 struct http_shard;
 struct http_host;
@@ -101,6 +102,7 @@ struct http_shard {
     size_t active;
     bool dirty;       /* curl ran since the last look at its messages */
     bool broken;      /* a multi function failed: no new transfers */
+    int64_t idle_at_ms; /* when its last transfer ended */
 };
 
 struct http_host {
@@ -127,7 +129,9 @@ struct ag_http {
     size_t heap_count, heap_room;
     uv_timer_t deadline;
     int64_t armed_ms; /* when `deadline` fires; INT64_MAX: it does not */
-    int handles;      /* open: the deadline timer and the shards' */
+    uv_timer_t tidy;  /* runs while there are shards; does not keep the loop alive */
+    int64_t keep_ms;
+    int handles;      /* open: the two timers and the shards' */
     int in_curl;
     bool settling, closing;
 };
@@ -151,6 +155,8 @@ void ag_http_shard_remove(ag_http_call *call);
 /* Looks through the messages of shards that ran; ends what has ended. True: something had. */
 bool ag_http_shard_drain(ag_http *http);
 void ag_http_shards_close(ag_http *http);
+/* The tidy timer: gives back shards that had nothing to do for keep_ms. */
+void ag_http_tidy(uv_timer_t *timer);
 void ag_http_handle_closed(uv_handle_t *handle);
 
 /* http_host.c */

@@ -29,11 +29,12 @@ struct ag_process_spec {
 
 struct ag_process_end {
     int exit_code;   /* -1 where a signal ended it */
-    int signal;      /* 0 where it exited */
+    int signal;      /* 0 where it exited; both -1 and 0: the host reaps all children, so it is not known */
     bool timed_out, killed, cut; /* killed: by ag_process_kill(); cut: stdout went over its cap */
     struct ag_str output, errors; /* borrowed */
     int64_t wall_us;
-    int64_t rss_peak_bytes; /* largest sum seen of the group's VmHWM while it ran; -1: it ended before a look */
+    int64_t rss_peak_bytes; /* largest sum seen of the group's VmHWM while it ran, or the kernel's figure for one
+                               member where it is larger and surely not inherited from us; -1: neither was to be had */
 };
 
 /* Called once, when the process has ended, its pipes are at their end (or 250 ms after its end,

@@ -191,6 +191,7 @@ static agent_status build(const struct ag_model_request *q, const char *key, ag_
          (rc = ag_wire_header("anthropic", &h, a, "x-api-key: ", key, err)) != AGENT_OK))
         return rc;
 
+    ag_wire_reserve(body, q);
     ag_buf_z(body, "{\"model\":");
     ag_buf_json_str(body, q->model);
     if (!q->params->has_max_tokens) /* required here, and a model's own most is not to be asked for */

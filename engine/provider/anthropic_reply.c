@@ -283,8 +283,12 @@ static void take_stop(struct ag_reply *r, const json_t *from)
         const char *reason;
         enum ag_stop stop;
     } stops[] = {
-        {"end_turn", AG_STOP_DONE},     {"stop_sequence", AG_STOP_DONE}, {"tool_use", AG_STOP_CALLS},
-        {"max_tokens", AG_STOP_LENGTH}, {"refusal", AG_STOP_REFUSAL},    {"model_context_window_exceeded", AG_STOP_LENGTH},
+        {"end_turn", AG_STOP_DONE},
+        {"stop_sequence", AG_STOP_DONE},
+        {"tool_use", AG_STOP_CALLS},
+        {"max_tokens", AG_STOP_LENGTH},
+        {"model_context_window_exceeded", AG_STOP_LENGTH},
+        {"refusal", AG_STOP_REFUSAL},
     }; /* pause_turn and what is newer: other */
     const json_t *reason = json_object_get(from, "stop_reason"), *details = json_object_get(from, "stop_details");
 

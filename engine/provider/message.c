@@ -45,8 +45,12 @@ static void one_line(struct ag_str in, char *out, size_t out_bytes)
 {
     size_t n = 0;
     bool space = false;
-    const char *end = in.p + in.n;
+    const char *end;
 
+    out[0] = '\0';
+    if (in.n == 0)
+        return;
+    end = in.p + in.n;
     for (const char *p = in.p; p < end;) {
         size_t take = ag_utf8_char(p, (size_t)(end - p)), key;
         const char *put = p;
@@ -134,7 +138,7 @@ static void plain_line(struct ag_str body, char *out, size_t out_bytes)
 {
     char line[512];
     size_t n = 0;
-    const char *p = body.p, *end = body.p + body.n;
+    const char *p = body.p == NULL ? "" : body.p, *end = p + body.n;
 
     while (p < end) {
         struct ag_str rest = {p, (size_t)(end - p)};

@@ -144,6 +144,7 @@ static agent_status build(const struct ag_model_request *q, const char *key, ag_
          (rc = ag_wire_header("openai", &h, a, "Authorization: Bearer ", key, err)) != AGENT_OK))
         return rc;
 
+    ag_wire_reserve(body, q);
     ag_buf_z(body, "{\"model\":");
     ag_buf_json_str(body, q->model);
     if ((rc = put_messages(body, q, err)) != AGENT_OK)

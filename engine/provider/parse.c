@@ -25,7 +25,7 @@ static enum half half_at(const char *p, const char *end)
 
 static void mend(struct ag_str text, ag_buf *out)
 {
-    const char *p = text.p, *end = text.p + text.n;
+    const char *p = text.p, *end = text.p + text.n; /* not empty: the caller saw to it */
 
     while (p < end) {
         const char *plain = p;
@@ -160,6 +160,17 @@ agent_status ag_wire_url(const char *who, struct ag_str base, const char *path, 
         return ag_fail(err, AGENT_ENOMEM, 0, "%s: URL: out of memory", who);
     *out = url;
     return AGENT_OK;
+}
+
+void ag_wire_reserve(ag_buf *body, const struct ag_model_request *q)
+{
+    size_t n = q->system.n + q->params->passthrough.n;
+
+    for (size_t i = 0; i < q->message_count; i++)
+        n += q->messages[i].text.n + 32; /* the least that is written around a text */
+    for (size_t i = 0; i < q->tool_count; i++)
+        n += q->tools[i].description.n + q->tools[i].schema.n;
+    (void)ag_buf_reserve(body, n);
 }
 
 agent_status ag_wire_header(const char *who, struct ag_header_list *headers, ag_arena *a, const char *prefix,

@@ -39,6 +39,12 @@ static bool word(struct cursor *c, const char *want)
     return true;
 }
 
+/* Nothing is added to a NULL, not even zero: an absent string has no end. */
+static struct cursor cursor_of(struct ag_str s, size_t at)
+{
+    return s.p == NULL ? (struct cursor){"", ""} : (struct cursor){s.p + at, s.p + s.n};
+}
+
 /* Four hex digits, or -1. */
 static int hex4(const char *p, const char *end)
 {
@@ -175,7 +181,7 @@ static bool value(struct cursor *c, int depth)
 
 bool ag_scan_is_object(struct ag_str text)
 {
-    struct cursor c = {text.p, text.p + text.n};
+    struct cursor c = cursor_of(text, 0);
 
     if (text.n == 0)
         return false;
@@ -219,7 +225,7 @@ static bool key_is(struct ag_str literal, const char *key)
 
 bool ag_scan_member(struct ag_str object, const char *key, struct ag_str *out_raw)
 {
-    struct cursor c = {object.p, object.p + object.n};
+    struct cursor c = cursor_of(object, 0);
     struct ag_str k, v;
     bool ok = true;
 
@@ -265,9 +271,10 @@ static void put_utf8(ag_buf *out, long u)
 
 void ag_scan_unescape(struct ag_str literal, ag_buf *out)
 {
-    const char *p = literal.p, *end = literal.p + literal.n;
+    struct cursor c = cursor_of(literal, 0);
+    const char *p = c.p, *end = c.end;
 
-    if (literal.n > 0 && *p == '"')
+    if (p < end && *p == '"')
         p++;
     while (p < end && *p != '"') {
         const char *plain = p;
@@ -293,7 +300,7 @@ void ag_scan_unescape(struct ag_str literal, ag_buf *out)
 
 int ag_scan_call(struct ag_str calls, size_t *at, struct ag_scan_call *out)
 {
-    struct cursor c = {calls.p + *at, calls.p + calls.n};
+    struct cursor c = cursor_of(calls, *at);
     struct ag_scan_call found = {AG_STR_NONE, AG_STR_NONE, AG_STR_NONE};
     struct ag_str k, v;
     bool ok = true;

@@ -54,6 +54,8 @@ const char *ag_wire_string(const json_t *string);
  * is no http(s) URL. */
 agent_status ag_wire_url(const char *who, struct ag_str base, const char *path, ag_arena *a, const char **out,
                          agent_error *err);
+/* Room for what the body will hold at least, so that it grows once and not a dozen times. */
+void ag_wire_reserve(ag_buf *body, const struct ag_model_request *q);
 /* "prefix" + value as a header line. AGENT_ENOMEM, or AGENT_EKEY where the key has control bytes. */
 agent_status ag_wire_header(const char *who, struct ag_header_list *headers, ag_arena *a, const char *prefix,
                             const char *value, agent_error *err);

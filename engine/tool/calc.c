@@ -498,7 +498,7 @@ static void write_value(struct value v, ag_buf *out)
 {
     char text[40];
 
-    if (v.exact) {
+    if (v.exact || v.d == 0) {
         ag_buf_int(out, (int64_t)v.d); /* also makes -0 a 0 */
         return;
     }

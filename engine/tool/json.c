@@ -31,8 +31,7 @@ static bool too_deep(struct ag_str text)
     return false;
 }
 
-/* What jansson tells quotes the text, which it may have cut in the middle of a character. */
-static void make_valid(char *text)
+void ag_json_tidy(char *text)
 {
     struct ag_str s = ag_str_of(text);
     size_t bad;
@@ -56,7 +55,7 @@ agent_status ag_json_read(struct ag_str text, const char *what, json_t **out, ag
             return ag_fail(err, AGENT_ENOMEM, 0, "%s: out of memory", what);
         if (text.n == 0)
             return ag_fail(err, AGENT_EINVAL, 0, "%s: empty, and so not JSON; {} is an object with nothing in it", what);
-        make_valid(told.text);
+        ag_json_tidy(told.text); /* it quotes the text, cut anywhere */
         return ag_fail(err, AGENT_EINVAL, 0, "%s: not JSON: line %d column %d: %s", what, told.line, told.column,
                        told.text);
     }

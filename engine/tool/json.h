@@ -16,6 +16,9 @@
  * AGENT_EINVAL names line and column in `what`. *out is given: json_decref(). */
 agent_status ag_json_read(struct ag_str text, const char *what, json_t **out, agent_error *err);
 
+/* What was cut or quoted in the middle of a character: its bytes become '?'. */
+void ag_json_tidy(char *text);
+
 /* The type in words with an article: "an object". */
 const char *ag_json_type_name(const json_t *value);
 

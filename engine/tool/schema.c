@@ -33,10 +33,20 @@ static agent_status read_document(struct ag_schema *s, struct ag_str text, agent
     return ag_schema_link(s, err);
 }
 
+/* Messages quote names and values, cut where the record ends; a model is told only whole characters. */
+static agent_status tidy(agent_status rc, agent_error *err)
+{
+    if (rc != AGENT_OK && err != NULL) {
+        ag_json_tidy(err->text);
+        ag_json_tidy(err->hint);
+    }
+    return rc;
+}
+
 static agent_status open_schema(struct ag_schema *s, struct ag_str text, agent_error *err)
 {
     *s = (struct ag_schema){.arena = AG_ARENA_INIT};
-    return text.p == NULL ? AGENT_OK : read_document(s, text, err);
+    return text.p == NULL ? AGENT_OK : tidy(read_document(s, text, err), err);
 }
 
 static void close_schema(struct ag_schema *s)
@@ -78,7 +88,7 @@ agent_status ag_schema_test(const ag_schema *s, struct ag_str arguments, agent_e
         return rc;
     if (!json_is_object(value))
         return ag_fail(err, AGENT_EINVAL, 0, "arguments: must be an object, is %s", ag_json_type_name(value));
-    return ag_schema_run(s, value, err);
+    return tidy(ag_schema_run(s, value, err), err);
 }
 
 agent_status ag_schema_check(struct ag_str schema, struct ag_str arguments, agent_error *err)

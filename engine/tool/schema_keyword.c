@@ -165,10 +165,12 @@ static agent_status read_types(struct ag_rule *rule, const struct ag_place *plac
 
 static agent_status read_count(struct ag_rule *rule, const struct ag_place *place, agent_error *err)
 {
-    json_int_t n = json_is_real(rule->value) && json_real_value(rule->value) < 1e15
-        ? (json_int_t)json_real_value(rule->value) : json_integer_value(rule->value);
+    const json_t *v = rule->value;
+    json_int_t n = json_integer_value(v);
 
-    if (!json_is_number(rule->value) || n < 0 || (json_is_real(rule->value) && json_real_value(rule->value) != (double)n))
+    if (json_is_real(v) && json_real_value(v) >= 0 && json_real_value(v) < 1e15) /* 2.0 is an integer too */
+        n = (json_int_t)json_real_value(v);
+    if (!json_is_number(v) || n < 0 || (json_is_real(v) && json_real_value(v) != (double)n))
         return refuse(place, err, "must be an integer, 0 or more");
     rule->bound = (size_t)n;
     return AGENT_OK;

@@ -7,7 +7,7 @@
  *
  *  (1) No back references: with them matching may take exponential time, without them it does not.
  *  (2) The automaton is bounded before it is built: a{1,200}{1,200} is 40,000 states, and
- *      regcomp() would build them all.
+ *      regcomp() would build them all. It also builds X+ as XX*, so a+++… doubles with each sign.
  *  (3) A character is a character, not a byte, where the system has the C.UTF-8 locale.
  */
 #include <stdio.h>
@@ -101,14 +101,14 @@ static size_t scan_group(struct scan *s)
     while (*s->at != '\0' && *s->at != ')' && s->wrong == NULL) {
         char c = *s->at++;
 
-        if (c == '{') {
-            size_t copies = scan_interval(s);
+        if (c == '{' || c == '+') {
+            size_t copies = c == '+' ? 2 : scan_interval(s);
 
             total = bounded(total + last * (copies - 1));
             last = bounded(last * copies);
             continue;
         }
-        if (c == '*' || c == '+' || c == '?')
+        if (c == '*' || c == '?')
             continue;
         last = 1;
         if (c == '[') {
@@ -135,17 +135,15 @@ static size_t scan_group(struct scan *s)
 static const char *objection(const char *text)
 {
     struct scan s = {.at = text};
-    size_t states = 0;
+    size_t states;
 
     if (strlen(text) > AG_PATTERN_BYTES)
         return "it is too long: at most 512 bytes";
-    while (*s.at != '\0' && s.wrong == NULL) { /* a ")" too many is a plain character to some */
-        states = bounded(states + scan_group(&s));
-        if (*s.at == ')')
-            s.at++;
-    }
+    states = scan_group(&s);
+    if (s.wrong == NULL && *s.at == ')')
+        return "a \")\" without its \"(\": write \\) for the character";
     if (s.wrong == NULL && states > AG_PATTERN_STATES)
-        return "its repetitions multiply to more than 4000 characters: use + or *, and maxLength for the length";
+        return "its repetitions multiply to more than 4000 characters: use * and maxLength instead";
     return s.wrong;
 }
 

@@ -1,5 +1,6 @@
 /* Agents and their versions, command tools, and the removal of sessions. */
 #include <inttypes.h>
+#include <stdint.h>
 
 #include "storage/memory/ram.h"
 
@@ -8,33 +9,26 @@ static agent_status no_agent(agent_error *err, struct ag_str name)
     return ag_fail(err, AGENT_ENOTFOUND, 0, "agent '" AG_STR_FMT "': no such agent", AG_STR_ARG(name));
 }
 
-/* A version with what the spec says; *out_same where the newest says the same and none was made. */
-static agent_status version_put(struct ag_ram *m, struct ag_ram_agent *a, const struct ag_agent_spec *spec,
-                                int64_t now_ms, bool *out_same, agent_error *err)
-{
-    const struct ag_ram_version *newest = ag_ram_table_at(&m->versions, a->newest_version_id);
-    struct ag_ram_config *config = ag_ram_config(m, spec);
+/* What a version says: one reference on each. */
+struct saying {
+    struct ag_ram_config *config;
     struct ag_ram_text *instructions;
+};
+
+static agent_status version_make(struct ag_ram *m, struct ag_ram_agent *a, struct saying what, int max_steps,
+                                 uint32_t number, int64_t now_ms, agent_error *err)
+{
     struct ag_ram_version *v;
     int64_t id;
 
-    if (config == NULL || !ag_ram_intern(m, spec->instructions, &instructions))
-        return ag_ram_nomem(err);
-    if (newest != NULL && newest->config == config && newest->instructions == instructions &&
-        newest->max_steps == spec->max_steps) {
-        ag_ram_config_unref(m, config);
-        ag_ram_intern_unref(m, instructions);
-        *out_same = true;
-        return AGENT_OK;
-    }
     if ((v = ag_ram_row_new(m, &m->versions, &id)) == NULL)
         return ag_ram_nomem(err);
-    *v = (struct ag_ram_version){.config = config, .instructions = instructions, .id = id, .created_at_ms = now_ms,
-                                 .older_id = a->newest_version_id, .agent_id = a->id,
-                                 .number = newest == NULL ? 1 : newest->number + 1, .max_steps = spec->max_steps};
-    ag_ram_save(m, &a->newest_version_id, sizeof(a->newest_version_id));
-    a->newest_version_id = id;
-    *out_same = false;
+    *v = (struct ag_ram_version){.config = what.config, .instructions = what.instructions, .id = id,
+                                 .created_at_ms = now_ms, .older_id = a->newest_version_id, .agent_id = a->id,
+                                 .number = number, .max_steps = max_steps};
+    a->newest_version_id = id; /* the row is saved, or new */
+    m->last_config = what.config;
+    m->last_instructions = what.instructions;
     return AGENT_OK;
 }
 
@@ -45,13 +39,15 @@ static agent_status agent_make(struct ag_ram *m, struct ag_str name, uint32_t ha
     char *copy;
     int64_t id;
 
-    if (m->agents.next_id > UINT32_MAX || name.n > UINT32_MAX)
+    if (m->agents.next_id > UINT32_MAX || name.n >= UINT32_MAX)
         return ag_fail(err, AGENT_ETOOBIG, 0, "memory store: as many agents as it can number");
-    if ((copy = ag_ram_new(m, name.n)) == NULL || (a = ag_ram_row_new(m, &m->agents, &id)) == NULL)
+    if ((copy = ag_ram_new(m, name.n + 1)) == NULL || (a = ag_ram_row_new(m, &m->agents, &id)) == NULL)
         return ag_ram_nomem(err);
     memcpy(copy, name.p, name.n);
+    copy[name.n] = '\0';
     a->name = copy;
     a->name_bytes = (uint32_t)name.n;
+    a->unit = m->unit;
     a->id = (uint32_t)id;
     a->created_at_ms = now_ms;
     if (!ag_ram_put(m, &m->agent_names, hash, a))
@@ -60,40 +56,61 @@ static agent_status agent_make(struct ag_ram *m, struct ag_str name, uint32_t ha
     return AGENT_OK;
 }
 
+static agent_status refuse_mode(const struct ag_op_agent_put *put, const struct ag_ram_version *newest,
+                                agent_error *err)
+{
+    agent_status rc;
+
+    if (newest == NULL)
+        return put->mode == AGENT_CREATE_EDIT ? no_agent(err, put->spec.name) : AGENT_OK;
+    if (put->mode == AGENT_CREATE_NEW) {
+        rc = ag_fail(err, AGENT_EEXISTS, 0, "agent '" AG_STR_FMT "' exists already", AG_STR_ARG(put->spec.name));
+        ag_hint(err, "--replace writes a new version of it, --if-not-exists leaves it alone");
+        return rc;
+    }
+    if (put->mode == AGENT_CREATE_EDIT && put->expect_version != 0 && put->expect_version != newest->number)
+        return ag_fail(err, AGENT_EBUSY, 0,
+                       "agent '" AG_STR_FMT "' is at version %" PRIu32 " now, not at %" PRId64 " any more",
+                       AG_STR_ARG(put->spec.name), newest->number, put->expect_version);
+    return AGENT_OK;
+}
+
 agent_status ag_ram_agent_put(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
 {
     struct ag_op_agent_put *put = &op->agent_put;
-    struct ag_ram_agent *a = ag_ram_agent_find(m, put->spec.name);
-    const struct ag_ram_version *newest;
-    bool created = a == NULL, same = false;
+    uint32_t hash = ag_ram_name_hash(m, NULL, put->spec.name);
+    const struct ag_ram_version *newest = NULL;
+    struct ag_ram_agent *a;
+    struct saying what;
+    bool created, same;
     agent_status rc;
 
-    if (created && put->mode == AGENT_CREATE_EDIT)
-        return no_agent(err, put->spec.name);
-    if (created) {
-        uint32_t hash = ag_ram_name_hash(m, NULL, put->spec.name);
-
-        if ((rc = agent_make(m, put->spec.name, hash, unit->now_ms, &a, err)) != AGENT_OK)
-            return rc;
-    } else if (put->mode == AGENT_CREATE_NEW) {
-        rc = ag_fail(err, AGENT_EEXISTS, 0, "agent '" AG_STR_FMT "' exists already", AG_STR_ARG(put->spec.name));
-        ag_hint(err, "edit it, or create it with --replace or --if-not-exists");
-        return rc;
-    } else {
+    ag_ram_map_prefetch(&m->agent_names, hash); /* of a large table: comes while the texts are looked at */
+    if ((what.config = ag_ram_config(m, &put->spec)) == NULL ||
+        !ag_ram_intern(m, put->spec.instructions, &what.instructions))
+        return ag_ram_nomem(err);
+    a = ag_ram_agent_hashed(m, hash, put->spec.name);
+    created = a == NULL;
+    if (!created) {
         newest = ag_ram_table_at(&m->versions, a->newest_version_id);
-        if (put->mode == AGENT_CREATE_EDIT && put->expect_version != 0 && put->expect_version != newest->number)
-            return ag_fail(err, AGENT_EBUSY, 0,
-                           "agent '" AG_STR_FMT "': version %" PRIu32 " was made meanwhile (expected %" PRId64 ")",
-                           AG_STR_ARG(put->spec.name), newest->number, put->expect_version);
+        AG_RAM_TOUCH(m, a);
     }
-    if (!created && put->mode == AGENT_CREATE_IF_NOT_EXISTS)
-        same = true;
-    else if ((rc = version_put(m, a, &put->spec, unit->now_ms, &same, err)) != AGENT_OK)
+    if ((rc = refuse_mode(put, newest, err)) != AGENT_OK)
         return rc;
-    newest = ag_ram_table_at(&m->versions, a->newest_version_id);
+    same = !created && (put->mode == AGENT_CREATE_IF_NOT_EXISTS ||
+                        (newest->config == what.config && newest->instructions == what.instructions &&
+                         newest->max_steps == put->spec.max_steps));
+    if (same) {
+        ag_ram_config_unref(m, what.config);
+        ag_ram_intern_unref(m, what.instructions);
+    } else if ((created && (rc = agent_make(m, put->spec.name, hash, unit->now_ms, &a, err)) != AGENT_OK) ||
+               (rc = version_make(m, a, what, put->spec.max_steps, created ? 1 : newest->number + 1, unit->now_ms,
+                                  err)) != AGENT_OK) {
+        return rc;
+    }
     put->out_agent_id = a->id;
     put->out_version_id = a->newest_version_id;
-    put->out_version = newest->number;
+    put->out_version = created ? 1 : newest->number + !same;
     put->out_created = created;
     put->out_changed = !same;
     return AGENT_OK;
@@ -147,13 +164,13 @@ agent_status ag_ram_session_rm_op(struct ag_ram *m, ag_unit *unit, struct ag_op 
     }
     a = s->agent;
     was_latest = a->latest == s;
-    AG_RAM_SAVE(m, a);
+    AG_RAM_TOUCH(m, a);
     a->sessions--;
     for (const struct ag_ram_run *run = s->open_first; run != NULL; run = run->next)
         a->runs--;
     for (const struct ag_ram_run *run = s->ended_first; run != NULL; run = run->next)
         a->runs--;
-    if (!ag_ram_session_rm(m, s))
+    if (!ag_ram_session_rm(m, s) || !ag_ram_reserve(m, AG_RAM_OP_LOG))
         return ag_ram_nomem(err);
     for (struct ag_ram_session *other = s = a->latest; other != NULL; other = other->older)
         if (other->last_at_ms > s->last_at_ms || (other->last_at_ms == s->last_at_ms && other->id > s->id))
@@ -191,7 +208,8 @@ agent_status ag_ram_tool_put(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
     tool->effect = rec->effect;
     tool->timeout_ms = rec->timeout_ms;
     tool->max_output_bytes = rec->max_output_bytes;
-    if (!ag_ram_text(m, rec->description, &tool->description) || !ag_ram_text(m, rec->argv, &tool->argv) ||
+    if (!ag_ram_text(m, rec->description.p == NULL ? AG_STR("") : rec->description, &tool->description) ||
+        !ag_ram_text(m, rec->argv.p == NULL ? AG_STR("[]") : rec->argv, &tool->argv) ||
         !ag_ram_text(m, rec->schema, &tool->schema))
         return ag_ram_nomem(err);
     return AGENT_OK;

@@ -32,12 +32,16 @@ static agent_status memory_make(struct ag_ram *m, struct ag_ram_agent *a, struct
 
     if ((row = ag_ram_row_new(m, &m->memories, &id)) == NULL)
         return ag_ram_nomem(err);
-    if (key.p == NULL) {
+    while (key.p == NULL) {
         (void)snprintf(made, sizeof(made), "m%" PRId64, id);
-        key = ag_str_of(made);
+        if (ag_ram_memory_find(m, a, scope, ag_str_of(made)) == NULL) {
+            key = ag_str_of(made);
+            break;
+        }
+        ag_ram_row_dead(m, &m->memories, id); /* somebody called another memory so: the next id is tried */
+        if (!ag_ram_reserve(m, AG_RAM_OP_LOG) || (row = ag_ram_row_new(m, &m->memories, &id)) == NULL)
+            return ag_ram_nomem(err);
     }
-    if (ag_ram_memory_find(m, a, scope, key) != NULL) /* "m<id>", given by hand to another */
-        return ag_fail(err, AGENT_EEXISTS, 0, "memory '" AG_STR_FMT "' exists already", AG_STR_ARG(key));
     *row = (struct ag_ram_memory){.agent = a, .id = id, .created_at_ms = now_ms, .older = a->newest_memory};
     if (!ag_ram_intern(m, scope, &row->scope) || !ag_ram_text(m, key, &row->key) ||
         !ag_ram_put(m, &m->memory_keys, ag_ram_name_hash(m, a, key), row))
@@ -46,7 +50,7 @@ static agent_status memory_make(struct ag_ram *m, struct ag_ram_agent *a, struct
         AG_RAM_SAVE(m, row->older);
         row->older->newer = row;
     }
-    AG_RAM_SAVE(m, a);
+    AG_RAM_TOUCH(m, a);
     a->newest_memory = row;
     *out = row;
     return AGENT_OK;
@@ -70,7 +74,7 @@ agent_status ag_ram_memory_put(struct ag_ram *m, ag_unit *unit, struct ag_op *op
         AG_RAM_SAVE(m, row);
         ag_ram_text_unref(m, row->text);
     }
-    if (!ag_ram_text(m, put->text, &row->text))
+    if (!ag_ram_text(m, put->text.p == NULL ? AG_STR("") : put->text, &row->text))
         return ag_ram_nomem(err);
     row->updated_at_ms = unit->now_ms;
     row->source_run_id = put->source_run_id;

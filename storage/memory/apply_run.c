@@ -30,14 +30,14 @@ void ag_ram_session_first(struct ag_ram *m, struct ag_ram_session *s)
 
     if (a->latest == s)
         return;
-    AG_RAM_SAVE(m, s->newer); /* there is one: s is not the first */
+    AG_RAM_TOUCH(m, s->newer); /* there is one: s is not the first */
     s->newer->older = s->older;
     if (s->older != NULL) {
-        AG_RAM_SAVE(m, s->older);
+        AG_RAM_TOUCH(m, s->older);
         s->older->newer = s->newer;
     }
-    AG_RAM_SAVE(m, a->latest);
-    ag_ram_save(m, &a->latest, sizeof(a->latest));
+    AG_RAM_TOUCH(m, a->latest);
+    AG_RAM_TOUCH(m, a);
     a->latest->newer = s;
     s->older = a->latest;
     s->newer = NULL;
@@ -53,12 +53,13 @@ static agent_status session_make(struct ag_ram *m, struct ag_ram_agent *a, struc
     if ((s = ag_ram_row_new(m, &m->sessions, &id)) == NULL || !ag_ram_text(m, name, &s->name) ||
         (name.p != NULL && !ag_ram_put(m, &m->session_names, ag_ram_name_hash(m, a, name), s)))
         return ag_ram_nomem(err);
+    s->unit = m->unit;
     s->agent = a;
     s->id = id;
     s->created_at_ms = s->last_at_ms = now_ms;
     s->older = a->latest;
     if (s->older != NULL) {
-        AG_RAM_SAVE(m, s->older);
+        AG_RAM_TOUCH(m, s->older);
         s->older->newer = s;
     }
     a->latest = s; /* the caller saved the agent */
@@ -92,7 +93,7 @@ static agent_status session_of(struct ag_ram *m, struct ag_ram_agent *a, const s
     }
     if (s == NULL)
         return session_make(m, a, name, now_ms, out, err);
-    AG_RAM_SAVE(m, s);
+    AG_RAM_TOUCH(m, s);
     *out = s;
     return AGENT_OK;
 }
@@ -104,13 +105,13 @@ void ag_ram_run_end(struct ag_ram *m, struct ag_ram_run *run, enum ag_run_status
     struct ag_ram_session *s = run->session;
 
     if (run->prev != NULL) {
-        AG_RAM_SAVE(m, run->prev);
+        AG_RAM_TOUCH(m, run->prev);
         run->prev->next = run->next;
     } else {
         s->open_first = run->next;
     }
     if (run->next != NULL) {
-        AG_RAM_SAVE(m, run->next);
+        AG_RAM_TOUCH(m, run->next);
         run->next->prev = run->prev;
     } else {
         s->open_last = run->prev;
@@ -118,7 +119,7 @@ void ag_ram_run_end(struct ag_ram *m, struct ag_ram_run *run, enum ag_run_status
     run->next = NULL;
     run->prev = s->ended_last;
     if (run->prev != NULL) {
-        AG_RAM_SAVE(m, run->prev);
+        AG_RAM_TOUCH(m, run->prev);
         run->prev->next = run;
     } else {
         s->ended_first = run;
@@ -129,7 +130,7 @@ void ag_ram_run_end(struct ag_ram *m, struct ag_ram_run *run, enum ag_run_status
     run->ended_next = NULL;
     run->ended_prev = m->ended_last;
     if (run->ended_prev != NULL) {
-        AG_RAM_SAVE(m, run->ended_prev);
+        AG_RAM_TOUCH(m, run->ended_prev);
         run->ended_prev->ended_next = run;
     } else {
         m->ended_first = run;
@@ -252,7 +253,7 @@ agent_status ag_ram_run_create(struct ag_ram *m, ag_unit *unit, struct ag_op *op
 {
     struct ag_op_run_create *create = &op->run_create;
     struct ag_ram_agent *a = ag_ram_agent_find(m, create->agent_name);
-    struct ag_ram_session *s;
+    struct ag_ram_session *s = NULL;
     struct ag_ram_run *run;
     int64_t id;
     agent_status rc;
@@ -274,26 +275,28 @@ agent_status ag_ram_run_create(struct ag_ram *m, ag_unit *unit, struct ag_op *op
         return AGENT_OK;
     }
 
-    AG_RAM_SAVE(m, a);
+    AG_RAM_TOUCH(m, a);
     if ((rc = session_of(m, a, create, unit->now_ms, &s, err)) != AGENT_OK)
         return rc;
     for (struct ag_ram_run *open = s->open_first, *next; open != NULL; open = next) {
         next = open->next;
         if (open->status != AG_RUN_WAITING)
             continue;
-        AG_RAM_SAVE(m, open);
+        AG_RAM_TOUCH(m, open);
         rc = run_close(m, open, AG_RUN_FAILED, AGENT_EAPPROVAL, "closed by a new turn while it waited for a decision",
                        unit->now_ms, err);
         if (rc != AGENT_OK)
             return rc;
     }
-    if ((run = ag_ram_row_new(m, &m->runs, &id)) == NULL || !ag_ram_text(m, create->input, &run->input) ||
-        !ag_ram_text(m, create->options, &run->options) || !ag_ram_text(m, create->idempotency_key, &run->key))
+    if (!ag_ram_reserve(m, AG_RAM_OP_LOG) || (run = ag_ram_row_new(m, &m->runs, &id)) == NULL ||
+        !ag_ram_text(m, create->input, &run->input) || !ag_ram_text(m, create->options, &run->options) ||
+        !ag_ram_text(m, create->idempotency_key, &run->key))
         return ag_ram_nomem(err);
     if (run->key != NULL &&
         !ag_ram_put(m, &m->run_keys, ag_ram_name_hash(m, NULL, create->idempotency_key), run))
         return ag_ram_nomem(err);
     run->id = id;
+    run->unit = m->unit;
     run->session = s;
     run->version_id = a->newest_version_id;
     run->version = ag_ram_table_at(&m->versions, run->version_id);
@@ -304,7 +307,7 @@ agent_status ag_ram_run_create(struct ag_ram *m, ag_unit *unit, struct ag_op *op
     memcpy(run->trace_id, create->trace_id, sizeof(run->trace_id));
     run->prev = s->open_last;
     if (run->prev != NULL) {
-        AG_RAM_SAVE(m, run->prev);
+        AG_RAM_TOUCH(m, run->prev);
         run->prev->next = run;
     } else {
         s->open_first = run;
@@ -389,8 +392,8 @@ agent_status ag_ram_run_claim(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
     claim->out_claimed = claim->out_fresh = false;
     claim->out_blocked = AG_BLOCKED_NOT;
     claim->out_blocked_by = 0;
-    AG_RAM_SAVE(m, run);
-    AG_RAM_SAVE(m, run->session);
+    AG_RAM_TOUCH(m, run);
+    AG_RAM_TOUCH(m, run->session);
     if (run->status == AG_RUN_QUEUED) {
         claim->out_blocked = blocked_by(run, &claim->out_blocked_by);
         if (claim->out_blocked == AG_BLOCKED_NOT && run->attempt == 0) {
@@ -433,10 +436,10 @@ agent_status ag_ram_run_cancel(struct ag_ram *m, ag_unit *unit, struct ag_op *op
     if (ag_ram_has_ended(run))
         return ag_fail(err, AGENT_EINVAL, 0, "run %" PRId64 " has ended: %s", run->id,
                        ag_run_status_name((enum ag_run_status)run->status));
-    AG_RAM_SAVE(m, run);
+    AG_RAM_TOUCH(m, run);
     cancel->out_ended = run->status != AG_RUN_RUNNING;
     if (cancel->out_ended) {
-        AG_RAM_SAVE(m, run->session);
+        AG_RAM_TOUCH(m, run->session);
         return run_close(m, run, AG_RUN_CANCELLED, AGENT_ECANCELLED, "cancelled", unit->now_ms, err);
     }
     if (!run->cancel_requested) {
@@ -460,7 +463,7 @@ agent_status ag_ram_run_decide(struct ag_ram *m, ag_unit *unit, struct ag_op *op
     if (run->status != AG_RUN_WAITING)
         return ag_fail(err, AGENT_EINVAL, 0, "run %" PRId64 " waits for no decision: it is %s", run->id,
                        ag_run_status_name((enum ag_run_status)run->status));
-    AG_RAM_SAVE(m, run);
+    AG_RAM_TOUCH(m, run);
     for (struct ag_ram_item *item = run->first; item != NULL; item = item->next) {
         struct ag_ram_call *call = (struct ag_ram_call *)item;
         struct ag_str reason = decide->reason;
@@ -505,8 +508,8 @@ agent_status ag_ram_run_finish(struct ag_ram *m, ag_unit *unit, struct ag_op *op
         return ag_fail(err, AGENT_ELOST, 0, "run %" PRId64 " has ended already: %s", run->id,
                        ag_run_status_name((enum ag_run_status)run->status));
     s = run->session;
-    AG_RAM_SAVE(m, run);
-    AG_RAM_SAVE(m, s);
+    AG_RAM_TOUCH(m, run);
+    AG_RAM_TOUCH(m, s);
     ag_ram_text_unref(m, run->error);
     ag_ram_text_unref(m, run->hint);
     if (!ag_ram_text(m, finish->error, &run->error) || !ag_ram_text(m, finish->hint, &run->hint))

@@ -17,9 +17,9 @@ agent_status ag_ram_item_add(struct ag_ram *m, struct ag_ram_run *run, struct ag
 {
     struct ag_ram_item *before = run->last;
 
-    if (item->number < 1 || item->number > AG_STEP_MAX)
-        return ag_fail(err, AGENT_ETOOBIG, 0, "run %" PRId64 ": step %d is over the limit of %d steps", run->id,
-                       (int)item->number, AG_STEP_MAX);
+    if (item->number < 1 || item->number >= 1 << AG_STEP_BITS)
+        return ag_fail(err, AGENT_EINVAL, 0, "run %" PRId64 ": step %d is not 1 to %d", run->id, (int)item->number,
+                       (1 << AG_STEP_BITS) - 1);
     if (before != NULL && before->number >= item->number) {
         before = NULL;
         for (struct ag_ram_item *i = run->first; i->number < item->number; i = i->next)
@@ -29,7 +29,7 @@ agent_status ag_ram_item_add(struct ag_ram *m, struct ag_ram_run *run, struct ag
     if (item->next != NULL && item->next->number == item->number)
         return ag_fail(err, AGENT_EEXISTS, 0, "run %" PRId64 ": step %d is there already", run->id,
                        (int)item->number);
-    ag_ram_save(m, &run->first, 2 * sizeof(run->first));
+    AG_RAM_TOUCH(m, run);
     if (before == NULL) {
         run->first = item;
     } else {
@@ -71,8 +71,9 @@ agent_status ag_ram_step_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
     (void)unit;
     if ((rc = run_of(m, end->run_id, &run, err)) != AGENT_OK)
         return rc;
-    if ((step = (struct ag_ram_step *)ag_ram_item_find(run, end->number, AG_RAM_STEP)) == NULL)
-        return ag_fail(err, AGENT_ENOTFOUND, 0, "run %" PRId64 ": step %d was never begun", run->id, end->number);
+    step = (struct ag_ram_step *)ag_ram_item_find(run, end->number, AG_RAM_STEP);
+    if (step == NULL || step->item.status != AG_STEP_RUNNING)
+        return ag_fail(err, AGENT_EINVAL, 0, "run %" PRId64 " has no running step %d", run->id, end->number);
     AG_RAM_SAVE(m, step);
     ag_ram_text_unref(m, step->error);
     if (!ag_ram_text(m, end->error, &step->error))
@@ -101,8 +102,8 @@ agent_status ag_ram_message_add(struct ag_ram *m, struct ag_ram_session *s, cons
     struct ag_ram_message *msg, *before = s->newest_message;
 
     if (row->seq == 0 || row->seq >= 1u << AG_SEQ_BITS)
-        return ag_fail(err, AGENT_ETOOBIG, 0, "session #%" PRId64 ": message %" PRIu32 " is over the limit of %d",
-                       s->id, row->seq, (1 << AG_SEQ_BITS) - 1);
+        return ag_fail(err, AGENT_EINVAL, 0, "session #%" PRId64 ": message number %" PRIu32 " is not 1 to %d", s->id,
+                       row->seq, (1 << AG_SEQ_BITS) - 1);
     while (before != NULL && before->seq > row->seq)
         before = before->older;
     if (before != NULL && before->seq == row->seq)
@@ -167,16 +168,21 @@ agent_status ag_ram_message(struct ag_ram *m, ag_unit *unit, struct ag_op *op, a
         return ag_fail(err, AGENT_ENOTFOUND, 0, "session #%" PRId64 ": no such session", in->session_id);
     if ((rc = run_of(m, in->run_id, &run, err)) != AGENT_OK)
         return rc;
-    AG_RAM_SAVE(m, s);
-    if (in->role == AG_ROLE_TOOL) {
+    AG_RAM_TOUCH(m, s);
+    if (in->role == AG_ROLE_TOOL && in->call_number > 0) {
         if ((call = (struct ag_ram_call *)ag_ram_item_find(run, in->call_number, AG_RAM_CALL)) == NULL)
-            return ag_fail(err, AGENT_ENOTFOUND, 0, "run %" PRId64 ": no call %d", run->id, in->call_number);
+            return ag_fail(err, AGENT_EINVAL, 0, "run %" PRId64 " has no call %d", run->id, in->call_number);
+        if (call->result == NULL && in->text.p != NULL) {
+            AG_RAM_SAVE(m, call);
+            if (!ag_ram_text(m, in->text, &call->result))
+                return ag_ram_nomem(err);
+        }
         return ag_ram_result_add(m, run, call, row.seq, unit->now_ms, err);
     }
-    if (in->role == AG_ROLE_USER && in->text.p == NULL)
-        row.text = ag_ram_text_ref(m, run->input);
-    else if (!ag_ram_text(m, in->text, &row.text))
+    if (!ag_ram_text(m, in->text.p == NULL ? AG_STR("") : in->text, &row.text))
         return ag_ram_nomem(err);
+    if (in->role == AG_ROLE_TOOL) /* of no call: it has a text and nothing else */
+        return ag_ram_message_add(m, s, &row, &msg, err);
     if (!ag_ram_text(m, in->calls, &row.calls) || !ag_ram_text(m, in->extra, &row.extra))
         return ag_ram_nomem(err);
     return ag_ram_message_add(m, s, &row, &msg, err);
@@ -215,7 +221,7 @@ agent_status ag_ram_call_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
     if ((rc = run_of(m, end->run_id, &run, err)) != AGENT_OK)
         return rc;
     if ((call = (struct ag_ram_call *)ag_ram_item_find(run, end->number, AG_RAM_CALL)) == NULL)
-        return ag_fail(err, AGENT_ENOTFOUND, 0, "run %" PRId64 ": no call %d", run->id, end->number);
+        return ag_fail(err, AGENT_EINVAL, 0, "run %" PRId64 " has no call %d", run->id, end->number);
     AG_RAM_SAVE(m, call);
     ag_ram_text_unref(m, call->result);
     if (!ag_ram_text(m, end->result, &call->result))
@@ -243,7 +249,7 @@ agent_status ag_ram_stages(struct ag_ram *m, ag_unit *unit, struct ag_op *op, ag
     block->next = NULL;
     block->count = in->count;
     memcpy(block->rows, in->rows, in->count * sizeof(block->rows[0]));
-    ag_ram_save(m, &run->first_stages, 2 * sizeof(run->first_stages));
+    AG_RAM_TOUCH(m, run);
     if (run->last_stages != NULL) {
         ag_ram_save(m, &run->last_stages->next, sizeof(block->next));
         run->last_stages->next = block;

@@ -5,7 +5,11 @@
 
 struct ag_ram_agent *ag_ram_agent_find(struct ag_ram *m, struct ag_str name)
 {
-    uint32_t hash = ag_ram_name_hash(m, NULL, name);
+    return ag_ram_agent_hashed(m, ag_ram_name_hash(m, NULL, name), name);
+}
+
+struct ag_ram_agent *ag_ram_agent_hashed(struct ag_ram *m, uint32_t hash, struct ag_str name)
+{
     struct ag_ram_at at;
     struct ag_ram_agent *a = ag_ram_map_first(&m->agent_names, hash, &at);
 

@@ -3,6 +3,8 @@
  * newest 4096 ended runs, and a session without a name until its last run is forgotten. Of a
  * session that stays, messages of forgotten runs go too once they are not among its newest 256.
  */
+#include <stdint.h>
+
 #include "storage/memory/ram.h"
 
 #define ROW_LOG 2048 /* bytes of log that one row's removal takes at most */
@@ -59,15 +61,15 @@ static void run_unlink(struct ag_ram *m, struct ag_ram_run *run)
     struct ag_ram_session *s = run->session;
     bool ended = ag_ram_has_ended(run);
 
-    AG_RAM_SAVE(m, s);
+    AG_RAM_TOUCH(m, s);
     if (run->prev != NULL) {
-        AG_RAM_SAVE(m, run->prev);
+        AG_RAM_TOUCH(m, run->prev);
         run->prev->next = run->next;
     } else {
         *(ended ? &s->ended_first : &s->open_first) = run->next;
     }
     if (run->next != NULL) {
-        AG_RAM_SAVE(m, run->next);
+        AG_RAM_TOUCH(m, run->next);
         run->next->prev = run->prev;
     } else {
         *(ended ? &s->ended_last : &s->open_last) = run->prev;
@@ -75,13 +77,13 @@ static void run_unlink(struct ag_ram *m, struct ag_ram_run *run)
     if (!ended)
         return;
     if (run->ended_prev != NULL) {
-        AG_RAM_SAVE(m, run->ended_prev);
+        AG_RAM_TOUCH(m, run->ended_prev);
         run->ended_prev->ended_next = run->ended_next;
     } else {
         m->ended_first = run->ended_next;
     }
     if (run->ended_next != NULL) {
-        AG_RAM_SAVE(m, run->ended_next);
+        AG_RAM_TOUCH(m, run->ended_next);
         run->ended_next->ended_prev = run->ended_prev;
     } else {
         m->ended_last = run->ended_prev;
@@ -129,7 +131,7 @@ static bool messages_rm(struct ag_ram *m, struct ag_ram_session *s, uint32_t kee
         return false;
     if (s->message_count <= keep)
         return true;
-    AG_RAM_SAVE(m, s);
+    AG_RAM_TOUCH(m, s);
     ag_ram_save(m, &m->message_count, sizeof(m->message_count));
     while (s->message_count > keep) {
         struct ag_ram_message *msg = s->oldest_message;
@@ -156,14 +158,14 @@ static bool messages_rm(struct ag_ram *m, struct ag_ram_session *s, uint32_t kee
 static void session_unlink(struct ag_ram *m, struct ag_ram_session *s)
 {
     if (s->newer != NULL) {
-        AG_RAM_SAVE(m, s->newer);
+        AG_RAM_TOUCH(m, s->newer);
         s->newer->older = s->older;
     } else {
-        ag_ram_save(m, &s->agent->latest, sizeof(s->agent->latest));
+        AG_RAM_TOUCH(m, s->agent);
         s->agent->latest = s->older;
     }
     if (s->older != NULL) {
-        AG_RAM_SAVE(m, s->older);
+        AG_RAM_TOUCH(m, s->older);
         s->older->newer = s->newer;
     }
 }
@@ -196,7 +198,7 @@ bool ag_ram_memory_rm(struct ag_ram *m, struct ag_ram_memory *memory)
         AG_RAM_SAVE(m, memory->newer);
         memory->newer->older = memory->older;
     } else {
-        AG_RAM_SAVE(m, memory->agent);
+        AG_RAM_TOUCH(m, memory->agent);
         memory->agent->newest_memory = memory->older;
     }
     if (memory->older != NULL) {
@@ -231,26 +233,23 @@ bool ag_ram_agent_rm(struct ag_ram *m, struct ag_ram_agent *a)
     if (!ag_ram_reserve(m, ROW_LOG))
         return false;
     ag_ram_del(m, &m->agent_names, ag_ram_name_hash(m, NULL, ag_ram_agent_name(a)), a);
-    ag_ram_dead(m, (void *)(uintptr_t)a->name, a->name_bytes);
+    ag_ram_dead(m, (void *)(uintptr_t)a->name, (size_t)a->name_bytes + 1);
     ag_ram_row_dead(m, &m->agents, a->id);
     return true;
 }
 
 void ag_ram_forget(struct ag_ram *m)
 {
+    m->is_forgetting = true;
     while (m->ended_count > AG_RAM_ENDED_MAX) {
         struct ag_ram_run *run = m->ended_first;
         struct ag_ram_session *s = run->session;
-        bool done = ag_ram_run_rm(m, run);
 
-        if (done && s->name == NULL && s->open_first == NULL && s->ended_first == NULL)
-            done = ag_ram_session_rm(m, s);
-        else if (done)
-            done = messages_rm(m, s, AG_RAM_HISTORY_MIN);
-        if (!done) { /* no memory for the log: more is kept, and the next unit tries again */
-            ag_ram_rollback(m);
-            return;
-        }
-        ag_ram_commit(m);
+        (void)ag_ram_run_rm(m, run);
+        if (s->name == NULL && s->open_first == NULL && s->ended_first == NULL)
+            (void)ag_ram_session_rm(m, s);
+        else
+            (void)messages_rm(m, s, AG_RAM_HISTORY_MIN);
     }
+    m->is_forgetting = false;
 }

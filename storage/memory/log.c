@@ -6,28 +6,14 @@
  *
  * Commit gives back the memory of what was removed, and forgets the rest in one store.
  */
-#include <assert.h>
-
 #include "engine/base/mem.h"
 #include "storage/memory/ram.h"
 
-enum kind { SAVED, NEW_BLOCK, DEAD_BLOCK, NEW_ROW, DEAD_ROW, MAP_PUT, MAP_DEL };
-
-struct foot {
-    void *p;     /* saved bytes' place, block, table or map */
-    void *ref;   /* of a map's pair */
-    int64_t n;   /* bytes or id */
-    uint32_t hash;
-    enum kind kind;
-};
-
-bool ag_ram_reserve(struct ag_ram *m, size_t bytes)
+bool ag_ram_log_grow(struct ag_ram *m, size_t bytes)
 {
     size_t room = m->log_room == 0 ? 2 * (size_t)AG_RAM_OP_LOG : m->log_room;
     char *log;
 
-    if (m->log_room - m->log_used >= bytes)
-        return true;
     while (room - m->log_used < bytes)
         room *= 2;
     if ((log = ag_realloc(m->log, room)) == NULL)
@@ -37,50 +23,30 @@ bool ag_ram_reserve(struct ag_ram *m, size_t bytes)
     return true;
 }
 
-static void push(struct ag_ram *m, struct foot foot)
-{
-    assert(m->log_room - m->log_used >= sizeof(foot));
-    memcpy(m->log + m->log_used, &foot, sizeof(foot));
-    m->log_used += sizeof(foot);
-}
-
-void ag_ram_save(struct ag_ram *m, void *p, size_t bytes)
-{
-    assert(m->log_room - m->log_used >= bytes + sizeof(struct foot));
-    memcpy(m->log + m->log_used, p, bytes);
-    m->log_used += bytes;
-    push(m, (struct foot){.p = p, .n = (int64_t)bytes, .kind = SAVED});
-}
-
-void *ag_ram_new(struct ag_ram *m, size_t bytes)
-{
-    void *p = ag_ram_pool_get(&m->pool, bytes);
-
-    if (p != NULL)
-        push(m, (struct foot){.p = p, .n = (int64_t)bytes, .kind = NEW_BLOCK});
-    return p;
-}
-
-void ag_ram_dead(struct ag_ram *m, void *p, size_t bytes)
-{
-    push(m, (struct foot){.p = p, .n = (int64_t)bytes, .kind = DEAD_BLOCK});
-    m->log_dead++;
-}
-
 void *ag_ram_row_new(struct ag_ram *m, struct ag_ram_table *t, int64_t *out_id)
 {
     void *row = ag_ram_table_new(t, out_id);
 
     if (row != NULL)
-        push(m, (struct foot){.p = t, .n = *out_id, .kind = NEW_ROW});
+        ag_ram_push(m, AG_RAM_NEW_ROW, t, *out_id);
     return row;
 }
 
 void ag_ram_row_dead(struct ag_ram *m, struct ag_ram_table *t, int64_t id)
 {
     ag_ram_table_hide(t, id);
-    push(m, (struct foot){.p = t, .n = id, .kind = DEAD_ROW});
+    if (m->is_forgetting) {
+        ag_ram_table_release(t, id);
+        return;
+    }
+    ag_ram_push(m, AG_RAM_DEAD_ROW, t, id);
     m->log_dead++;
+}
+
+static void push_pair(struct ag_ram *m, enum ag_ram_log_kind kind, struct ag_ram_map *map, uint32_t hash, void *ref)
+{
+    ag_ram_push(m, kind, map, hash);
+    ((struct ag_ram_foot *)(void *)(m->log + m->log_used))[-1].ref = ref;
 }
 
 bool ag_ram_put(struct ag_ram *m, struct ag_ram_map *map, uint32_t hash, void *ref)
@@ -88,24 +54,25 @@ bool ag_ram_put(struct ag_ram *m, struct ag_ram_map *map, uint32_t hash, void *r
     if (!ag_ram_map_reserve(map))
         return false;
     ag_ram_map_put(map, hash, ref);
-    push(m, (struct foot){.p = map, .ref = ref, .hash = hash, .kind = MAP_PUT});
+    push_pair(m, AG_RAM_MAP_PUT, map, hash, ref);
     return true;
 }
 
 void ag_ram_del(struct ag_ram *m, struct ag_ram_map *map, uint32_t hash, void *ref)
 {
     ag_ram_map_del(map, hash, ref);
-    push(m, (struct foot){.p = map, .ref = ref, .hash = hash, .kind = MAP_DEL});
+    if (!m->is_forgetting)
+        push_pair(m, AG_RAM_MAP_DEL, map, hash, ref);
 }
 
 /* The newest entry, off the log; *out_saved: its bytes, still there. */
-static struct foot pop(struct ag_ram *m, const char **out_saved)
+static struct ag_ram_foot pop(struct ag_ram *m, const char **out_saved)
 {
-    struct foot foot;
+    struct ag_ram_foot foot;
 
     m->log_used -= sizeof(foot);
     memcpy(&foot, m->log + m->log_used, sizeof(foot));
-    if (foot.kind == SAVED)
+    if (foot.kind == AG_RAM_SAVED)
         m->log_used -= (size_t)foot.n;
     *out_saved = m->log + m->log_used;
     return foot;
@@ -116,11 +83,11 @@ void ag_ram_commit(struct ag_ram *m)
     const char *saved;
 
     while (m->log_dead > 0) {
-        struct foot foot = pop(m, &saved);
+        struct ag_ram_foot foot = pop(m, &saved);
 
-        if (foot.kind == DEAD_BLOCK)
+        if (foot.kind == AG_RAM_DEAD_BLOCK)
             ag_ram_pool_put(&m->pool, foot.p, (size_t)foot.n);
-        else if (foot.kind == DEAD_ROW)
+        else if (foot.kind == AG_RAM_DEAD_ROW)
             ag_ram_table_release(foot.p, foot.n);
         else
             continue;
@@ -134,28 +101,28 @@ void ag_ram_rollback(struct ag_ram *m)
     const char *saved;
 
     while (m->log_used > 0) {
-        struct foot foot = pop(m, &saved);
+        struct ag_ram_foot foot = pop(m, &saved);
 
         switch (foot.kind) {
-        case SAVED:
+        case AG_RAM_SAVED:
             memcpy(foot.p, saved, (size_t)foot.n);
             break;
-        case NEW_BLOCK:
+        case AG_RAM_NEW_BLOCK:
             ag_ram_pool_put(&m->pool, foot.p, (size_t)foot.n);
             break;
-        case NEW_ROW:
+        case AG_RAM_NEW_ROW:
             ag_ram_table_unmake(foot.p, foot.n);
             break;
-        case DEAD_ROW:
+        case AG_RAM_DEAD_ROW:
             ag_ram_table_unhide(foot.p, foot.n);
             break;
-        case MAP_PUT:
-            ag_ram_map_del(foot.p, foot.hash, foot.ref);
+        case AG_RAM_MAP_PUT:
+            ag_ram_map_del(foot.p, (uint32_t)foot.n, foot.ref);
             break;
-        case MAP_DEL:
-            ag_ram_map_put(foot.p, foot.hash, foot.ref);
+        case AG_RAM_MAP_DEL:
+            ag_ram_map_put(foot.p, (uint32_t)foot.n, foot.ref);
             break;
-        case DEAD_BLOCK:
+        case AG_RAM_DEAD_BLOCK:
             break;
         }
     }

@@ -26,32 +26,35 @@ static uint64_t load8(const char *p)
     return v;
 }
 
-static uint64_t load_tail(const char *p, size_t n)
+static uint64_t load4(const char *p)
 {
-    uint64_t v = 0;
+    uint32_t v;
 
-    memcpy(&v, p, n);
+    memcpy(&v, p, 4);
     return v;
 }
 
-/* Two words a round, folded by a 64x64 multiplication with odd constants (digits of pi). */
+/* Two words a round, folded by a 64x64 multiplication with odd constants (digits of pi). The last
+ * words may overlap those before them: no byte is left over, and no loop runs over single bytes. */
 uint64_t ag_ram_hash(uint64_t seed, struct ag_str s)
 {
     static const uint64_t k0 = 0x243f6a8885a308d3u, k1 = 0x13198a2e03707345u, k2 = 0xa4093822299f31d1u;
-    uint64_t h = seed ^ fold(s.n ^ k0, k1) ^ (s.p == NULL ? k2 : 0);
+    uint64_t h = seed ^ k0, a = 0, b = 0;
     const char *p = s.p;
     size_t n = s.n;
 
-    for (; n >= 16; p += 16, n -= 16)
+    for (; n > 16; p += 16, n -= 16)
         h = fold(load8(p) ^ k1, load8(p + 8) ^ h);
     if (n >= 8) {
-        h = fold(load8(p) ^ k2, h ^ k1);
-        p += 8;
-        n -= 8;
+        a = load8(p);
+        b = load8(p + n - 8);
+    } else if (n >= 4) {
+        a = load4(p);
+        b = load4(p + n - 4);
+    } else if (n > 0) {
+        a = (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 | (unsigned char)p[n - 1];
     }
-    if (n > 0)
-        h = fold(load_tail(p, n) ^ k1, h ^ k0);
-    return fold(h ^ k0, k2);
+    return fold(fold(a ^ k1, b ^ h) ^ k2, s.n ^ k0);
 }
 
 /* --- slots ----------------------------------------------------------------------------------- */

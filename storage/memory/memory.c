@@ -62,16 +62,27 @@ static agent_status apply_unit(struct ag_ram *m, ag_unit *unit)
 {
     agent_status rc = check_fence(m, unit, &unit->error);
 
+    m->unit++;
     for (struct ag_op *op = unit->first; op != NULL && rc == AGENT_OK; op = op->next)
         rc = ag_ram_reserve(m, AG_RAM_OP_LOG) ? apply[op->kind](m, unit, op, &unit->error)
                                               : ag_ram_nomem(&unit->error);
-    if (rc == AGENT_OK)
+    if (rc == AGENT_OK) {
         ag_ram_commit(m);
-    else
+    } else {
         ag_ram_rollback(m);
+        m->last_config = NULL; /* may have been made by what was taken back */
+        m->last_instructions = NULL;
+    }
     if (m->ended_count > AG_RAM_ENDED_MAX)
         ag_ram_forget(m);
     return rc;
+}
+
+/* Whether somebody will ask when it was committed. Others are not timed: the clock would cost as
+ * much as creating an agent. */
+static bool is_of_run(const ag_unit *unit)
+{
+    return unit->fence_run_id != 0 || (unit->first != NULL && unit->first->kind >= AG_OP_RUN_CREATE);
 }
 
 static bool store_submit(ag_store *s, ag_unit *unit)
@@ -81,7 +92,8 @@ static bool store_submit(ag_store *s, ag_unit *unit)
     (void)pthread_mutex_lock(&m->lock);
     unit->status = apply_unit(m, unit);
     (void)pthread_mutex_unlock(&m->lock);
-    unit->commit_ns = ag_mono_ns(m->clock);
+    if (is_of_run(unit))
+        unit->commit_ns = ag_mono_ns(m->clock);
     return true;
 }
 

@@ -20,6 +20,7 @@
 #ifndef AG_STORAGE_MEMORY_RAM_H
 #define AG_STORAGE_MEMORY_RAM_H
 
+#include <assert.h>
 #include <pthread.h>
 
 #include "storage/memory/map.h"
@@ -45,12 +46,13 @@ struct ag_ram_config {
 };
 
 struct ag_ram_agent {
-    const char *name; /* name_bytes, a pool block */
+    const char *name; /* name_bytes and a NUL, a pool block */
     struct ag_ram_session *latest;
     struct ag_ram_memory *newest_memory;
     int64_t created_at_ms, last_run_at_ms; /* 0: none yet */
     int64_t runs, sessions;                /* ever made less removed; forgotten ones count */
     int64_t newest_version_id;
+    uint64_t unit; /* that touched it last */
     uint32_t id, name_bytes;
 };
 
@@ -89,6 +91,7 @@ struct ag_ram_session {
     struct ag_ram_run *open_first, *open_last, *ended_first, *ended_last;
     int64_t id, created_at_ms, last_at_ms;
     int64_t turns, messages, input_tokens, output_tokens; /* as v_sessions tells them */
+    uint64_t unit;                                        /* that touched it last */
     uint32_t last_seq, message_count;                     /* highest used; rows that are kept */
 };
 
@@ -128,6 +131,7 @@ struct ag_ram_stages {
 
 struct ag_ram_run {
     int64_t id;
+    uint64_t unit; /* that touched it last */
     struct ag_ram_session *session;
     struct ag_ram_version *version;
     int64_t version_id;
@@ -168,19 +172,80 @@ struct ag_ram {
     struct ag_ram_map agent_names, session_names, run_keys, memory_keys, tool_names, configs, texts;
     struct ag_ram_run *ended_first, *ended_last; /* the one that ended first … last */
     int64_t ended_count, message_count, cancel_count; /* cancel_count: runs asked to end */
+    struct ag_ram_config *last_config;    /* what the last agent was made of: */
+    struct ag_ram_text *last_instructions; /* the next one is often the same; NULL: not known */
     char *log;
     size_t log_used, log_room;
-    size_t log_dead; /* entries whose memory is given back at commit */
+    size_t log_dead;    /* entries whose memory is given back at commit */
+    uint64_t unit;      /* number of the one being applied */
+    bool is_forgetting; /* no unit: what goes is gone at once, nothing is logged, nothing can fail */
 };
 
 /* --- the log: log.c ------------------------------------------------------------------------ */
 
+enum ag_ram_log_kind { AG_RAM_SAVED, AG_RAM_NEW_BLOCK, AG_RAM_DEAD_BLOCK, AG_RAM_NEW_ROW, AG_RAM_DEAD_ROW,
+                       AG_RAM_MAP_PUT, AG_RAM_MAP_DEL };
+
+struct ag_ram_foot {
+    void *p;   /* saved bytes' place, block, table or map */
+    void *ref; /* of a map's pair */
+    int64_t n; /* bytes, id or hash */
+    enum ag_ram_log_kind kind;
+};
+
+bool ag_ram_log_grow(struct ag_ram *m, size_t bytes);
+
 /* Room for `bytes` more of log; each entry takes 32 and what it saves. */
-bool ag_ram_reserve(struct ag_ram *m, size_t bytes);
-/* The bytes at p as they are now. After reserve. */
-void ag_ram_save(struct ag_ram *m, void *p, size_t bytes);
-void *ag_ram_new(struct ag_ram *m, size_t bytes); /* a pool block, not zeroed; NULL: out of memory */
-void ag_ram_dead(struct ag_ram *m, void *p, size_t bytes);
+static inline bool ag_ram_reserve(struct ag_ram *m, size_t bytes)
+{
+    return m->is_forgetting || m->log_room - m->log_used >= bytes || ag_ram_log_grow(m, bytes);
+}
+
+/* An entry at the log's end, its fields set one by one: a copied struct would be read back wider
+ * than it was written, which stalls. */
+static inline void ag_ram_push(struct ag_ram *m, enum ag_ram_log_kind kind, void *p, int64_t n)
+{
+    struct ag_ram_foot *foot = (struct ag_ram_foot *)(void *)(m->log + m->log_used);
+
+    assert(m->log_room - m->log_used >= sizeof(*foot));
+    foot->p = p;
+    foot->n = n;
+    foot->kind = kind;
+    m->log_used += sizeof(*foot);
+}
+
+/* The bytes at p (a multiple of 8) as they are now. After reserve. Inline: most sizes are constants. */
+static inline void ag_ram_save(struct ag_ram *m, void *p, size_t bytes)
+{
+    if (m->is_forgetting)
+        return;
+    assert(bytes % 8 == 0 && m->log_room - m->log_used >= bytes + sizeof(struct ag_ram_foot));
+    memcpy(m->log + m->log_used, p, bytes);
+    m->log_used += bytes;
+    ag_ram_push(m, AG_RAM_SAVED, p, (int64_t)bytes);
+}
+
+/* A pool block, not zeroed; NULL: out of memory. */
+static inline void *ag_ram_new(struct ag_ram *m, size_t bytes)
+{
+    void *p = ag_ram_pool_get(&m->pool, bytes);
+
+    if (p != NULL)
+        ag_ram_push(m, AG_RAM_NEW_BLOCK, p, (int64_t)bytes);
+    return p;
+}
+
+/* Given back at commit; its bytes are not to be touched any more. */
+static inline void ag_ram_dead(struct ag_ram *m, void *p, size_t bytes)
+{
+    if (m->is_forgetting) {
+        ag_ram_pool_put(&m->pool, p, bytes);
+        return;
+    }
+    ag_ram_push(m, AG_RAM_DEAD_BLOCK, p, (int64_t)bytes);
+    m->log_dead++;
+}
+
 void *ag_ram_row_new(struct ag_ram *m, struct ag_ram_table *t, int64_t *out_id);
 void ag_ram_row_dead(struct ag_ram *m, struct ag_ram_table *t, int64_t id);
 bool ag_ram_put(struct ag_ram *m, struct ag_ram_map *map, uint32_t hash, void *ref); /* false: out of memory */
@@ -189,6 +254,14 @@ void ag_ram_commit(struct ag_ram *m);
 void ag_ram_rollback(struct ag_ram *m);
 
 #define AG_RAM_SAVE(m, row) ag_ram_save(m, row, sizeof(*(row)))
+/* The same of a row with a `unit` field, unless this unit made or saved it already. */
+#define AG_RAM_TOUCH(m, row)                                                                        \
+    do {                                                                                            \
+        if ((row)->unit != (m)->unit) {                                                             \
+            ag_ram_save(m, row, sizeof(*(row)));                                                    \
+            (row)->unit = (m)->unit;                                                                \
+        }                                                                                           \
+    } while (0)
 
 /* --- texts: text.c --------------------------------------------------------------------------- */
 
@@ -215,6 +288,7 @@ static inline struct ag_str ag_ram_agent_name(const struct ag_ram_agent *a)
 /* --- finding ------------------------------------------------------------------------------------- */
 
 struct ag_ram_agent *ag_ram_agent_find(struct ag_ram *m, struct ag_str name);
+struct ag_ram_agent *ag_ram_agent_hashed(struct ag_ram *m, uint32_t hash, struct ag_str name); /* of its name */
 struct ag_ram_session *ag_ram_session_named(struct ag_ram *m, const struct ag_ram_agent *a, struct ag_str name);
 struct ag_ram_run *ag_ram_run_keyed(struct ag_ram *m, struct ag_str key);
 struct ag_ram_memory *ag_ram_memory_find(struct ag_ram *m, const struct ag_ram_agent *a, struct ag_str scope,
@@ -256,7 +330,7 @@ bool ag_ram_run_rm(struct ag_ram *m, struct ag_ram_run *run);
 bool ag_ram_session_rm(struct ag_ram *m, struct ag_ram_session *s);
 bool ag_ram_agent_rm(struct ag_ram *m, struct ag_ram_agent *a);
 bool ag_ram_memory_rm(struct ag_ram *m, struct ag_ram_memory *memory);
-/* Forgets ended runs beyond AG_RAM_ENDED_MAX; between units. */
+/* Forgets ended runs beyond AG_RAM_ENDED_MAX; between units, and never fails. */
 void ag_ram_forget(struct ag_ram *m);
 
 /* --- ops and readers ------------------------------------------------------------------------------------ */

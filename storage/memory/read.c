@@ -123,7 +123,7 @@ agent_status ag_ram_read_tail(ag_reader *r, int64_t session_id, int64_t before_s
 {
     struct ag_ram *m = enter(r);
     const struct ag_ram_message *msg, *first = NULL;
-    const struct ag_ram_session *s;
+    const struct ag_ram_session *s = NULL;
     size_t count = 0, fit = 0, bytes = 0;
     agent_status rc;
 
@@ -151,7 +151,7 @@ agent_status ag_ram_read_messages(ag_reader *r, int64_t session_id, int64_t from
 {
     struct ag_ram *m = enter(r);
     const struct ag_ram_message *first = NULL;
-    const struct ag_ram_session *s;
+    const struct ag_ram_session *s = NULL;
     size_t count = 0;
     agent_status rc;
 

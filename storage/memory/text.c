@@ -56,6 +56,10 @@ bool ag_ram_intern(struct ag_ram *m, struct ag_str s, struct ag_ram_text **out)
         *out = NULL;
         return true;
     }
+    if (m->last_instructions != NULL && ag_str_eq(ag_ram_str(m->last_instructions), s)) {
+        *out = ag_ram_text_ref(m, m->last_instructions);
+        return true;
+    }
     hash = ag_ram_name_hash(m, NULL, s);
     for (t = ag_ram_map_first(&m->texts, hash, &at); t != NULL; t = ag_ram_map_next(&m->texts, hash, &at))
         if (ag_str_eq(ag_ram_str(t), s)) {
@@ -67,6 +71,8 @@ bool ag_ram_intern(struct ag_ram *m, struct ag_str s, struct ag_ram_text **out)
 
 void ag_ram_intern_unref(struct ag_ram *m, struct ag_ram_text *t)
 {
+    if (t != NULL && t == m->last_instructions)
+        m->last_instructions = NULL;
     if (t != NULL && t->refs == 1)
         ag_ram_del(m, &m->texts, ag_ram_name_hash(m, NULL, ag_ram_str(t)), t);
     ag_ram_text_unref(m, t);
@@ -89,6 +95,12 @@ static bool same(struct ag_str a, struct ag_str b)
     return (a.p == NULL) == (b.p == NULL) && ag_str_eq(a, b);
 }
 
+static bool says(const struct ag_ram_config *c, const struct ag_agent_spec *spec)
+{
+    return same(c->provider, spec->provider) && same(c->model, spec->model) && same(c->tools, spec->tools) &&
+           same(c->options, spec->options) && same(c->base_url, spec->base_url) && same(c->key_env, spec->key_env);
+}
+
 struct ag_ram_config *ag_ram_config(struct ag_ram *m, const struct ag_agent_spec *spec)
 {
     struct ag_str texts[CONFIG_TEXTS];
@@ -99,16 +111,21 @@ struct ag_ram_config *ag_ram_config(struct ag_ram *m, const struct ag_agent_spec
     uint32_t hash;
     char *p;
 
+    if (m->last_config != NULL && says(m->last_config, spec)) {
+        c = m->last_config;
+        ag_ram_save(m, c, 8);
+        c->refs++;
+        return c;
+    }
     config_texts(spec, texts);
     for (int i = 0; i < CONFIG_TEXTS; i++) {
         if (texts[i].p != NULL)
             wide = ag_ram_hash(wide + (uint64_t)i, texts[i]);
-        bytes += texts[i].n;
+        bytes += texts[i].n + 1;
     }
     hash = ag_ram_hash32(wide);
     for (c = ag_ram_map_first(&m->configs, hash, &at); c != NULL; c = ag_ram_map_next(&m->configs, hash, &at))
-        if (same(c->provider, texts[0]) && same(c->model, texts[1]) && same(c->tools, texts[2]) &&
-            same(c->options, texts[3]) && same(c->base_url, texts[4]) && same(c->key_env, texts[5])) {
+        if (says(c, spec)) {
             ag_ram_save(m, c, 8);
             c->refs++;
             return c;
@@ -119,8 +136,9 @@ struct ag_ram_config *ag_ram_config(struct ag_ram *m, const struct ag_agent_spec
     for (int i = 0; i < CONFIG_TEXTS; i++)
         if (texts[i].p != NULL) {
             memcpy(p, texts[i].p, texts[i].n);
+            p[texts[i].n] = '\0';
             texts[i].p = p;
-            p += texts[i].n;
+            p += texts[i].n + 1;
         }
     *c = (struct ag_ram_config){1, hash, (uint32_t)bytes, texts[0], texts[1], texts[2], texts[3], texts[4], texts[5]};
     return ag_ram_put(m, &m->configs, hash, c) ? c : NULL;
@@ -131,6 +149,7 @@ void ag_ram_config_unref(struct ag_ram *m, struct ag_ram_config *c)
     ag_ram_save(m, c, 8);
     if (--c->refs > 0)
         return;
+    m->last_config = NULL;
     ag_ram_del(m, &m->configs, c->hash, c);
     ag_ram_dead(m, c, c->bytes);
 }

@@ -21,9 +21,9 @@ static void put_int(struct ag_ram_scan *s, int64_t v)
     put(s, (struct ag_cell){.type = AGENT_VALUE_INT, .i = v, .r = (double)v});
 }
 
-static void put_known(struct ag_ram_scan *s, int64_t v) /* -1: unknown */
+static void put_known(struct ag_ram_scan *s, int64_t v) /* -1: unknown; other negative numbers are fine */
 {
-    if (v < 0)
+    if (v == -1)
         put_null(s);
     else
         put_int(s, v);

@@ -21,9 +21,14 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "migrations/migrate.h"
 #include "storage/sqlite/stmt.h"
 #include "storage/store.h"
 
+#define AG_SEQ_MAX        (((int64_t)1 << AG_SEQ_BITS) - 1)
+#define AG_STEP_LAST      (((int64_t)1 << AG_STEP_BITS) - 1)
+#define AG_JOURNAL_BITS   9 /* chunks of one answer; the last one takes what comes after */
+#define AG_JOURNAL_LAST   (((int64_t)1 << AG_JOURNAL_BITS) - 1)
 #define AG_BIG_TEXT_BYTES 1024 /* from here on instructions and results are stored by content */
 
 /* --- one connection (connection.c) -------------------------------------------------------------- */
@@ -199,9 +204,9 @@ agent_status ag_run_row(struct ag_sq_store *s, ag_unit *u, int64_t run_id, struc
 /* Ends a run from outside: open steps and calls are closed, each call gets its message. */
 agent_status ag_run_close(struct ag_sq_store *s, ag_unit *u, const struct ag_run_row *run, enum ag_run_status status,
                           agent_status error_status, const char *why);
-/* Closes the open steps and answers the open calls; *out_messages were appended. */
+/* Closes the open steps and answers the open calls, appending their messages. */
 agent_status ag_run_answer(struct ag_sq_store *s, ag_unit *u, int64_t run_id, int64_t session_id, int64_t input_seq,
-                           enum ag_step_status steps, const char *why, int *out_messages);
+                           enum ag_step_status steps, struct ag_str why);
 agent_status ag_session_last_seq(struct ag_sq_store *s, ag_unit *u, int64_t session_id, int64_t *out);
 agent_status ag_agent_id(struct ag_sq_store *s, ag_unit *u, struct ag_str name, int64_t *out_id,
                          int64_t *out_version_id);

@@ -51,12 +51,20 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_OWNER_DELETE] = {"DELETE FROM owner WHERE id = ?1", 1, false},
 
     /* --- text --- */
-    [AG_STMT_TEXT_INSERT] = {"INSERT INTO text (hash, body) VALUES (?1, ?2) RETURNING id", 2, false},
+    [AG_STMT_TEXT_INSERT] = {"INSERT INTO text (hash, body) VALUES (?1, ?2)", 2, false},
     [AG_STMT_TEXT_FIND] = {"SELECT id FROM text WHERE hash = ?1", 1, true},
-    [AG_STMT_TEXT_DELETE_UNUSED] = {
-        "DELETE FROM text WHERE id = ?1"
-        " AND NOT EXISTS (SELECT 1 FROM tool_call c WHERE c.result_text_id = ?1 AND c.result_text_id IS NOT NULL)"
-        " AND NOT EXISTS (SELECT 1 FROM agent_version v WHERE v.instructions_text_id = ?1)", 1, false},
+    [AG_STMT_TEXT_DELETE_OF_CALLS] = {
+        "DELETE FROM text WHERE id IN"
+        " (SELECT c.result_text_id FROM tool_call c WHERE c.id BETWEEN ?1 AND ?2 AND c.result_text_id IS NOT NULL)"
+        " AND NOT EXISTS (SELECT 1 FROM tool_call c WHERE c.result_text_id = text.id AND c.result_text_id IS NOT NULL"
+        "                    AND c.id NOT BETWEEN ?1 AND ?2)"
+        " AND NOT EXISTS (SELECT 1 FROM agent_version v WHERE v.instructions_text_id = text.id)", 2, false},
+    [AG_STMT_TEXT_DELETE_OF_AGENT] = {
+        "DELETE FROM text WHERE id IN"
+        " (SELECT v.instructions_text_id FROM agent_version v WHERE v.agent_id = ?1)"
+        " AND NOT EXISTS (SELECT 1 FROM agent_version v WHERE v.instructions_text_id = text.id AND v.agent_id <> ?1)"
+        " AND NOT EXISTS (SELECT 1 FROM tool_call c WHERE c.result_text_id = text.id AND c.result_text_id IS NOT NULL)",
+        1, false},
 
     /* --- agent --- */
     [AG_STMT_AGENT_FIND] = {"SELECT id, version_id FROM agent WHERE name = ?1", 1, true},
@@ -64,7 +72,7 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_AGENT_INSERT] = {"INSERT INTO agent (name, created_at_ms, updated_at_ms) VALUES (?1, ?2, ?2)", 2, false},
     [AG_STMT_AGENT_NEWEST] = {
         "SELECT a.id, v.id, v.version, v.provider, v.model, coalesce(v.instructions, t.body), v.tools, v.options,"
-        "       v.base_url, v.key_env, v.max_steps"
+        "       v.base_url, v.key_env, v.max_steps, a.name"
         "  FROM agent a JOIN agent_version v ON v.id = a.version_id LEFT JOIN text t ON t.id = v.instructions_text_id"
         " WHERE a.name = ?1", 1, true},
     [AG_STMT_AGENT_SET_VERSION] = {"UPDATE agent SET version_id = ?2, updated_at_ms = ?3 WHERE id = ?1", 3, false},
@@ -85,8 +93,6 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         "       v.base_url, v.key_env, v.max_steps, a.name"
         "  FROM agent_version v JOIN agent a ON a.id = v.agent_id LEFT JOIN text t ON t.id = v.instructions_text_id"
         " WHERE v.id = ?1", 1, true},
-    [AG_STMT_VERSION_TEXTS] = {"SELECT instructions_text_id FROM agent_version"
-                               " WHERE agent_id = ?1 AND instructions_text_id IS NOT NULL", 1, true},
     [AG_STMT_VERSION_DELETE_OF_AGENT] = {"DELETE FROM agent_version WHERE agent_id = ?1", 1, false},
 
     /* --- session --- */
@@ -103,7 +109,7 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         " last_at_ms = max(last_at_ms, ?5), messages = coalesce((SELECT max(m.id) - ?6 FROM message m"
         " WHERE m.id BETWEEN ?6 AND ?6 + 16777215), 0) WHERE id = ?1", 6, false},
     [AG_STMT_SESSION_DELETE] = {"DELETE FROM session WHERE id = ?1", 1, false},
-    [AG_STMT_SESSION_OF_AGENT] = {"SELECT id FROM session WHERE agent_id = ?1", 1, true},
+    [AG_STMT_SESSION_DELETE_OF_AGENT] = {"DELETE FROM session WHERE agent_id = ?1", 1, false},
     [AG_STMT_SESSION_LAST_SEQ] = {"SELECT max(id) FROM message WHERE id BETWEEN ?1 AND ?2", 2, true},
 
     /* --- message --- */
@@ -112,10 +118,17 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_MESSAGE_WALK] = {MESSAGE_COLUMNS " ORDER BY m.id DESC", 2, true},
     [AG_STMT_MESSAGE_LIST] = {MESSAGE_COLUMNS " ORDER BY m.id", 2, true},
     [AG_STMT_MESSAGE_DELETE_RANGE] = {"DELETE FROM message WHERE id BETWEEN ?1 AND ?2", 2, false},
-    /* The newest calls of a run that no row of tool_call stands for: they were asked for, never begun. */
+    [AG_STMT_MESSAGE_DELETE_OF_AGENT] = {
+        "DELETE FROM message WHERE id IN (SELECT m.id FROM session s JOIN message m"
+        " ON m.id BETWEEN s.id << 24 AND s.id << 24 | 16777215 WHERE s.agent_id = ?1)", 1, false},
+    /* Calls of a run's newest asking message that have no answer behind it. */
     [AG_STMT_MESSAGE_NEWEST_CALLS] = {
-        "SELECT j.value FROM json_each((SELECT m.calls FROM message m WHERE m.id BETWEEN ?1 AND ?2 AND m.run_id = ?3"
-        "                                AND m.calls IS NOT NULL ORDER BY m.id DESC LIMIT 1)) j", 3, true},
+        "SELECT j.value FROM (SELECT id, CASE WHEN json_valid(calls) THEN calls ELSE '[]' END AS calls FROM message"
+        "                      WHERE id BETWEEN ?1 AND ?2 AND run_id = ?3 AND calls IS NOT NULL"
+        "                      ORDER BY id DESC LIMIT 1) m CROSS JOIN json_each(m.calls) j"
+        " WHERE j.type = 'object' AND json_extract(j.value, '$.id') IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM message t JOIN tool_call c ON c.id = t.call_id WHERE t.id > m.id AND t.id <= ?2"
+        "     AND c.call_id = json_extract(j.value, '$.id'))", 3, true},
 
     /* --- run --- */
     [AG_STMT_RUN_INSERT] = {
@@ -139,11 +152,13 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         "UPDATE run SET status = ?2, owner_id = NULL, error_status = ?3, error = ?4, hint = ?5, output_seq = ?6,"
         " ended_at_ms = ?7, queue_us = ?8, wall_us = ?9, rss_peak_bytes = ?10, input_tokens = ?11,"
         " output_tokens = ?12, cache_hit = ?13 WHERE id = ?1 AND ended_at_ms IS NULL", 13, false},
-    [AG_STMT_RUN_WAIT] = {"UPDATE run SET status = 'waiting', owner_id = NULL WHERE id = ?1", 1, false},
     [AG_STMT_RUN_CLOSE] = {
         "UPDATE run SET status = ?2, owner_id = NULL, error_status = ?3, error = ?4, ended_at_ms = ?5,"
         " queue_us = coalesce(queue_us, (coalesce(started_at_ms, ?5) - queued_at_ms) * 1000),"
-        " wall_us = (?5 - started_at_ms) * 1000 WHERE id = ?1", 5, false},
+        " wall_us = (?5 - started_at_ms) * 1000,"
+        " input_tokens = (SELECT sum(t.input_tokens) FROM step t WHERE t.id BETWEEN ?6 AND ?7),"
+        " output_tokens = (SELECT sum(t.output_tokens) FROM step t WHERE t.id BETWEEN ?6 AND ?7)"
+        " WHERE id = ?1 RETURNING input_tokens, output_tokens", 7, false},
     [AG_STMT_RUN_NEXT] = {"SELECT id FROM run WHERE session_id = ?1 AND ended_at_ms IS NULL AND status = 'queued'"
                           " ORDER BY id LIMIT 1", 1, true},
     [AG_STMT_RUN_ASK_CANCEL] = {"UPDATE run SET cancel_requested = 1 WHERE id = ?1", 1, false},
@@ -163,7 +178,8 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         "       r.priority, r.queued_at_ms, r.started_at_ms, r.deadline_at_ms, r.input, r.options, m.body,"
         "       r.input_tokens, r.output_tokens, r.error_status, r.error, r.queue_us, r.wall_us"
         "  FROM run r LEFT JOIN message m ON m.id = (r.session_id << 24) + r.output_seq WHERE r.id = ?1", 1, true},
-    [AG_STMT_RUN_MAX] = {"SELECT coalesce(max(id), 0) FROM run", 0, true},
+    [AG_STMT_MAX_IDS] = {"SELECT coalesce((SELECT max(id) FROM run), 0), coalesce((SELECT max(id) FROM session), 0)",
+                         0, true},
 
     /* --- step --- */
     [AG_STMT_STEP_BEGIN] = {"INSERT INTO step (id, attempt, status, started_at_ms) VALUES (?1, ?2, 'running', ?3)", 3,
@@ -175,6 +191,8 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
                            true},
     [AG_STMT_STEP_CUT] = {"UPDATE step SET status = ?3, error = ?4 WHERE id BETWEEN ?1 AND ?2 AND status = 'running'",
                           4, false},
+    [AG_STMT_STEP_TOKENS] = {"SELECT sum(input_tokens), sum(output_tokens) FROM step WHERE id BETWEEN ?1 AND ?2", 2,
+                             true},
     [AG_STMT_STEP_DELETE_RANGE] = {"DELETE FROM step WHERE id BETWEEN ?1 AND ?2", 2, false},
 
     /* --- tool_call --- */
@@ -210,13 +228,10 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         " (SELECT max(n.model_step) FROM tool_call n WHERE n.id BETWEEN ?1 AND ?2) ORDER BY c.id", 2, true},
     [AG_STMT_CALL_NEVER_BEGUN] = {
         "INSERT INTO tool_call (id, model_step, call_id, tool, effect, status, arguments, result, started_at_ms)"
-        " SELECT ?1, ?2, json_extract(?3, '$.id'), coalesce(json_extract(?3, '$.name'), ''), 'pure', 'cancelled',"
-        "        json_extract(?3, '$.arguments'), 'this call was not made: ' || ?4, ?5"
-        "  WHERE NOT EXISTS (SELECT 1 FROM tool_call c WHERE c.id BETWEEN ?6 AND ?7"
-        "                     AND c.call_id = json_extract(?3, '$.id') AND c.model_step = ?2)"
-        "    AND json_extract(?3, '$.id') IS NOT NULL", 7, false},
-    [AG_STMT_CALL_TEXTS] = {"SELECT DISTINCT result_text_id FROM tool_call WHERE id BETWEEN ?1 AND ?2"
-                            " AND result_text_id IS NOT NULL", 2, true},
+        " VALUES (?1, ?2, json_extract(?3, '$.id'), coalesce(json_extract(?3, '$.name'), ''), 'pure', 'cancelled',"
+        "         json_extract(?3, '$.arguments'), 'this call was not made: ' || ?4, ?5)", 5, false},
+    [AG_STMT_CALL_OPEN] = {"SELECT 1 FROM tool_call WHERE id BETWEEN ?1 AND ?2"
+                           " AND (status = 'intended' OR status = 'running') LIMIT 1", 2, true},
     [AG_STMT_CALL_DELETE_RANGE] = {"DELETE FROM tool_call WHERE id BETWEEN ?1 AND ?2", 2, false},
     [AG_STMT_CALL_LAST] = {"SELECT max(coalesce((SELECT max(s.id) FROM step s WHERE s.id BETWEEN ?1 AND ?2), ?1),"
                            " coalesce((SELECT max(c.id) FROM tool_call c WHERE c.id BETWEEN ?1 AND ?2), ?1))", 2, true},

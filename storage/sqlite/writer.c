@@ -40,13 +40,14 @@ static size_t weight(const ag_unit *u)
     size_t bytes = u->bytes;
 
     for (const struct ag_op *op = u->first; op != NULL; op = op->next)
-        switch (op->kind) {
-        case AG_OP_MESSAGE: bytes += op->message.text.n + op->message.calls.n; break;
-        case AG_OP_CALL_END: bytes += op->call_end.result.n; break;
-        case AG_OP_RUN_CREATE: bytes += op->run_create.input.n; break;
-        case AG_OP_JOURNAL: bytes += op->journal.text.n; break;
-        default: break;
-        }
+        if (op->kind == AG_OP_MESSAGE)
+            bytes += op->message.text.n + op->message.calls.n;
+        else if (op->kind == AG_OP_CALL_END)
+            bytes += op->call_end.result.n;
+        else if (op->kind == AG_OP_RUN_CREATE)
+            bytes += op->run_create.input.n;
+        else if (op->kind == AG_OP_JOURNAL)
+            bytes += op->journal.text.n;
     return bytes;
 }
 
@@ -227,6 +228,8 @@ static enum outcome one_by_one(struct ag_sq_store *s, ag_unit *first, agent_erro
     agent_status rc = begin(s, err);
 
     for (ag_unit *u = first; u != NULL && rc == AGENT_OK; u = u->next) {
+        int64_t owner = atomic_load(&s->owners.id);
+
         if ((rc = run_stmt(s, AG_STMT_SAVEPOINT, err)) != AGENT_OK)
             break;
         u->status = ag_apply_unit(s, u);
@@ -238,8 +241,8 @@ static enum outcome one_by_one(struct ag_sq_store *s, ag_unit *first, agent_erro
         if (u->status != AGENT_OK) {
             if ((rc = run_stmt(s, AG_STMT_SAVEPOINT_UNDO, err)) != AGENT_OK)
                 break;
-            if (atomic_load(&s->owners.id) != 0 && !s->owners.committed)
-                ag_owner_settle(s, false); /* its row may have been this unit's */
+            if (owner == 0)
+                ag_owner_settle(s, false); /* its row was this unit's */
             s->floors_known = false;
             if ((rc = read_floors(s, err)) != AGENT_OK)
                 break;

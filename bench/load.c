@@ -1,0 +1,267 @@
+/*
+ * Two ways to keep runs in flight.
+ *
+ *     workers = 0    start a batch, wait for each, again: all on this thread
+ *     workers > 0    the end of a run starts the next one, on the worker that ended it, so that
+ *                    exactly in_flight runs are under way until the last ones
+ */
+#include "bench/load.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool fail(char *why, const char *what, const agent_error *err)
+{
+    (void)snprintf(why, BENCH_WHY_MAX, "%s: %.400s", what, err->text);
+    return false;
+}
+
+bool load_open(const struct load *l, agent_engine **out, char *why)
+{
+    agent_options o = AGENT_OPTIONS_INIT;
+    agent_config c = AGENT_CONFIG_INIT;
+    agent_error err = AGENT_ERROR_INIT;
+    agent_engine *engine;
+
+    o.path = l->path;
+    o.flags = AGENT_OPEN_CREATE;
+    o.workers = l->workers;
+    o.durability = l->durability;
+    o.sample_interval_ms = -1;
+    if (agent_open(&o, &engine, &err) != AGENT_OK)
+        return fail(why, "open the engine", &err);
+    c.instructions = "You are a bench.";
+    c.options = l->options;
+    c.tools = l->tools ? NULL : (const char *const[]){NULL};
+    if (agent_create(engine, "bench", &c, AGENT_CREATE_IF_NOT_EXISTS, NULL, &err) != AGENT_OK) {
+        agent_close(engine);
+        return fail(why, "create the agent", &err);
+    }
+    *out = engine;
+    return true;
+}
+
+static bool right(const struct load *l, const agent_run_result *r, char *why)
+{
+    if (strcmp(r->status, "succeeded") == 0 && r->output_bytes > 0 && strstr(r->output, l->expect) != NULL)
+        return true;
+    (void)snprintf(why, BENCH_WHY_MAX, "run %lld %s with '%.100s' (%.200s); '%.60s' was expected",
+                   (long long)r->run.id, r->status, r->output, r->error.text, l->expect);
+    return false;
+}
+
+static void fill_request(const struct load *l, agent_run_request *q)
+{
+    *q = (agent_run_request)AGENT_RUN_REQUEST_INIT;
+    q->agent = "bench";
+    q->session_name = l->session;
+    q->input = l->input;
+    q->input_bytes = strlen(l->input);
+}
+
+static bool finish(const struct load *l, agent_run *run, char *why)
+{
+    agent_error err = AGENT_ERROR_INIT;
+    const agent_run_result *result;
+    bool ok;
+
+    if (agent_run_wait(run, -1, &result, &err) != AGENT_OK)
+        return fail(why, "wait for a run", &err);
+    ok = right(l, result, why);
+    agent_run_free(run);
+    return ok;
+}
+
+bool load_turn(agent_engine *engine, const struct load *l, char *why)
+{
+    agent_error err = AGENT_ERROR_INIT;
+    agent_run_request q;
+    agent_run *run;
+
+    fill_request(l, &q);
+    if (agent_run_start(engine, &q, &run, &err) != AGENT_OK)
+        return fail(why, "start a run", &err);
+    return finish(l, run, why);
+}
+
+/* --- workers = 0 ------------------------------------------------------------------------------------- */
+
+static bool drive_here(agent_engine *engine, const struct load *l, struct load_result *out, char *why)
+{
+    agent_run **runs = calloc((size_t)l->in_flight, sizeof(agent_run *));
+    agent_error err = AGENT_ERROR_INIT;
+    agent_run_request q;
+    bool ok = runs != NULL;
+
+    fill_request(l, &q);
+    for (long done = 0; done < l->runs && ok;) {
+        int n = l->runs - done < l->in_flight ? (int)(l->runs - done) : l->in_flight;
+
+        for (int i = 0; i < n && ok; i++)
+            ok = agent_run_start(engine, &q, &runs[i], &err) == AGENT_OK || fail(why, "start a run", &err);
+        for (int i = 0; i < n && ok; i++) {
+            ok = finish(l, runs[i], why);
+            out->succeeded += ok;
+        }
+        done += n;
+    }
+    free(runs);
+    return ok;
+}
+
+/* --- workers > 0 -------------------------------------------------------------------------------------- */
+
+struct item {
+    struct drive *drive;
+    agent_run *run;
+    int64_t began_ns, ended_ns;
+};
+
+struct drive {
+    agent_engine *engine;
+    const struct load *load;
+    struct item *items;
+    atomic_long next, ended, returned; /* returned: agent_run_start() came back */
+    atomic_bool failed;
+    pthread_mutex_t lock;
+    pthread_cond_t over;
+    char why[BENCH_WHY_MAX]; /* lock */
+};
+
+static void give_up(struct drive *d, const char *why)
+{
+    (void)pthread_mutex_lock(&d->lock);
+    if (!atomic_exchange(&d->failed, true))
+        (void)snprintf(d->why, sizeof(d->why), "%s", why);
+    (void)pthread_cond_signal(&d->over);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void count(struct drive *d, atomic_long *what)
+{
+    if (atomic_fetch_add(what, 1) + 1 < d->load->runs)
+        return;
+    (void)pthread_mutex_lock(&d->lock);
+    (void)pthread_cond_signal(&d->over);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void on_event(void *ctx, const agent_event *e);
+
+static void start_next(struct drive *d)
+{
+    long i = atomic_fetch_add(&d->next, 1);
+    agent_error err = AGENT_ERROR_INIT;
+    agent_run_request q;
+    char why[BENCH_WHY_MAX];
+
+    if (i >= d->load->runs || atomic_load(&d->failed))
+        return;
+    fill_request(d->load, &q);
+    q.on_event = on_event;
+    q.ctx = &d->items[i];
+    d->items[i].drive = d;
+    d->items[i].began_ns = bench_now_ns();
+    if (agent_run_start(d->engine, &q, &d->items[i].run, &err) != AGENT_OK) {
+        (void)fail(why, "start a run", &err);
+        give_up(d, why);
+    }
+    count(d, &d->returned);
+}
+
+static void on_event(void *ctx, const agent_event *e)
+{
+    struct item *item = ctx;
+    struct drive *d = item->drive;
+    char why[BENCH_WHY_MAX];
+
+    if (e->type != AGENT_EVENT_RUN_END)
+        return;
+    item->ended_ns = bench_now_ns();
+    if (!right(d->load, e->result, why))
+        give_up(d, why);
+    start_next(d);
+    count(d, &d->ended);
+}
+
+static bool drive_threads(agent_engine *engine, const struct load *l, struct load_result *out, char *why)
+{
+    struct drive d = {.engine = engine, .load = l, .lock = PTHREAD_MUTEX_INITIALIZER, .over = PTHREAD_COND_INITIALIZER};
+    double *us = calloc((size_t)l->runs, sizeof(double));
+
+    d.items = calloc((size_t)l->runs, sizeof(*d.items));
+    if (d.items == NULL || us == NULL) {
+        free(d.items);
+        free(us);
+        (void)snprintf(why, BENCH_WHY_MAX, "out of memory");
+        return false;
+    }
+    for (int i = 0; i < l->in_flight; i++)
+        start_next(&d);
+    (void)pthread_mutex_lock(&d.lock);
+    while (!atomic_load(&d.failed) && (atomic_load(&d.ended) < l->runs || atomic_load(&d.returned) < l->runs))
+        (void)pthread_cond_wait(&d.over, &d.lock);
+    (void)pthread_mutex_unlock(&d.lock);
+    if (atomic_load(&d.failed)) { /* runs may still be under way: their items stay, and the child ends */
+        (void)snprintf(why, BENCH_WHY_MAX, "%s", d.why);
+        free(us);
+        return false;
+    }
+    for (long i = 0; i < l->runs; i++)
+        us[i] = (double)(d.items[i].ended_ns - d.items[i].began_ns) / 1e3;
+    out->p50_us = bench_quantile(us, (size_t)l->runs, 0.5);
+    out->p99_us = bench_quantile(us, (size_t)l->runs, 0.99);
+    out->succeeded = l->runs;
+    for (long i = 0; i < l->runs; i++) {
+        const agent_run_result *result;
+
+        /* the last event has been delivered; the handle may still be on its way out of the worker */
+        (void)agent_run_wait(d.items[i].run, -1, &result, NULL);
+        agent_run_free(d.items[i].run);
+    }
+    free(d.items);
+    free(us);
+    return true;
+}
+
+bool load_drive(agent_engine *engine, const struct load *l, struct load_result *out, char *why)
+{
+    int64_t began_ns, rss = bench_rss_bytes();
+    double cpu = bench_cpu_s();
+    bool ok;
+
+    began_ns = bench_now_ns();
+    ok = l->workers == 0 ? drive_here(engine, l, out, why) : drive_threads(engine, l, out, why);
+    out->wall_s = (double)(bench_now_ns() - began_ns) / 1e9;
+    out->cpu_s = bench_cpu_s() - cpu;
+    out->rss_bytes = bench_rss_bytes() - rss;
+    return ok;
+}
+
+/* --- counting -------------------------------------------------------------------------------------------- */
+
+static bool tally_row(void *ctx, const agent_row *row)
+{
+    struct tally *t = ctx;
+    int at = t->status != NULL ? agent_row_find(row, "status") : -1;
+    const char *status;
+
+    if (t->status == NULL)
+        t->count++;
+    else if (at >= 0 && (status = agent_row_text(row, at, NULL)) != NULL && strcmp(status, t->status) == 0)
+        t->count++;
+    return true;
+}
+
+bool load_count(agent_engine *engine, enum agent_view view, const char *status, int64_t *out, char *why)
+{
+    agent_error err = AGENT_ERROR_INIT;
+    struct tally t = {.status = status};
+
+    if (agent_scan(engine, view, NULL, tally_row, &t, &err) != AGENT_OK)
+        return fail(why, "count rows", &err);
+    *out = t.count;
+    return true;
+}

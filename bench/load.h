@@ -1,0 +1,45 @@
+/*
+ * An engine and a load for it, through the public API alone: what an embedder would write.
+ */
+#ifndef BENCH_LOAD_H
+#define BENCH_LOAD_H
+
+#include <agent/agent.h>
+
+#include "bench/bench.h"
+
+struct load {
+    const char *path; /* NULL: store=memory */
+    int workers;      /* 0: this thread drives */
+    int durability;
+    const char *options; /* of the agent */
+    bool tools;          /* all builtins; else none */
+    const char *session; /* NULL: each run has its own */
+    const char *input;
+    const char *expect;  /* stands in every answer */
+    int in_flight;
+    long runs;
+};
+
+struct load_result {
+    double wall_s, cpu_s;
+    double p50_us, p99_us; /* a run's start to its end as its caller sees it */
+    long succeeded;
+    int64_t rss_bytes; /* grown by, while the runs ran */
+};
+
+/* Opens the engine and creates the agent "bench"; why where it cannot. */
+bool load_open(const struct load *l, agent_engine **out, char *why);
+/* One turn, start to end; the answer is checked. */
+bool load_turn(agent_engine *engine, const struct load *l, char *why);
+/* l->runs runs, l->in_flight at a time; every answer is checked. */
+bool load_drive(agent_engine *engine, const struct load *l, struct load_result *out, char *why);
+
+struct tally {
+    int64_t count;
+    const char *status; /* counts rows with this word in a column `status`; NULL: all */
+};
+/* Rows of a view. */
+bool load_count(agent_engine *engine, enum agent_view view, const char *status, int64_t *out, char *why);
+
+#endif
