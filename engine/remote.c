@@ -186,7 +186,9 @@ static void stop(struct agent_run *run)
 static const char *key_of(struct agent_run *run, const char **out_name)
 {
     agent_engine *e = run->engine;
-    struct ag_str own = run->params.key_env.n > 0 ? run->params.key_env : run->agent->rec.spec.key_env;
+    struct ag_str own = run->params.key_env.n > 0 ? run->params.key_env
+                      : run->fallback_at == 0 ? run->agent->rec.spec.key_env /* of the agent's own provider */
+                                              : AG_STR_NONE;
     const char *key;
 
     *out_name = own.n > 0 ? ag_arena_z(&run->arena, own) : run->vt->key_env;
@@ -199,7 +201,7 @@ static const char *key_of(struct agent_run *run, const char **out_name)
 /* The key of the provider, or NULL where none is needed. */
 static agent_status find_key(struct agent_run *run, const char **out, agent_error *err)
 {
-    bool named = run->params.key_env.n > 0 || run->agent->rec.spec.key_env.n > 0;
+    bool named = run->params.key_env.n > 0 || (run->fallback_at == 0 && run->agent->rec.spec.key_env.n > 0);
     const char *name, *key = key_of(run, &name);
 
     if (key == NULL && (named || (run->vt->key_needed && run->base_url.p == NULL))) {

@@ -257,7 +257,7 @@ SELECT m.id >> 24 AS session_id, m.id & 16777215 AS seq, m.run_id, m.role,
   FROM message m LEFT JOIN tool_call c ON c.id = m.call_id;
 
 CREATE VIEW v_runs AS
-SELECT r.id, lower(hex(r.trace_id)) AS trace_id,
+SELECT r.id, CASE WHEN r.trace_id IS NOT NULL THEN lower(hex(r.trace_id)) END AS trace_id,
        (SELECT a.name FROM agent a WHERE a.id = r.agent_id) AS agent,
        (SELECT v.version FROM agent_version v WHERE v.id = r.agent_version_id) AS agent_version,
        r.session_id, r.status, r.priority, r.input,

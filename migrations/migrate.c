@@ -165,45 +165,66 @@ static agent_status apply(sqlite3 *db, const struct ag_migration *step, int64_t 
     return rc;
 }
 
-/* A copy that is whole, or none. Made empty first, so that its mode is 0600 whatever the umask. */
+/* An empty file of mode 0600, whatever the umask, under the first free name: a copy that an upgrade
+ * cut short left behind is kept too. */
+static agent_status make_copy_file(const char *path, int version, char *copy, size_t bytes, agent_error *err)
+{
+    int fd, why;
+
+    for (int i = 0; i < 10; i++) {
+        (void)(i == 0 ? snprintf(copy, bytes, "%s.v%d.bak", path, version)
+                      : snprintf(copy, bytes, "%s.v%d.%d.bak", path, version, i));
+        if ((fd = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) >= 0) {
+            (void)close(fd);
+            return AGENT_OK;
+        }
+        if (errno != EEXIST)
+            break;
+    }
+    why = errno;
+    (void)ag_fail(err, AGENT_ESTORAGE, why, "keep a copy before the upgrade: '%s': %s", copy, strerror(why));
+    ag_hint(err, why == EEXIST ? "move the copies of earlier upgrades away" : "the upgrade needs a folder it may write to");
+    return AGENT_ESTORAGE;
+}
+
+static agent_status check_copy(const char *copy, agent_error *err)
+{
+    char answer[128] = "it cannot be read";
+    sqlite3_stmt *st = NULL;
+    sqlite3 *db = NULL;
+
+    if (sqlite3_open_v2(copy, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+        sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK &&
+        sqlite3_step(st) == SQLITE_ROW && sqlite3_column_text(st, 0) != NULL)
+        (void)snprintf(answer, sizeof(answer), "%s", (const char *)sqlite3_column_text(st, 0));
+    (void)sqlite3_finalize(st);
+    (void)sqlite3_close(db);
+    if (strcmp(answer, "ok") == 0)
+        return AGENT_OK;
+    return ag_fail(err, AGENT_ESTORAGE, 0, "the copy kept before the upgrade is not sound: %s", answer);
+}
+
 static agent_status keep_copy(sqlite3 *db, const char *path, int version, agent_error *err)
 {
-    char *copy = ag_malloc(strlen(path) + 32), answer[64] = "";
+    size_t bytes = strlen(path) + 32;
+    char *copy = ag_malloc(bytes);
     sqlite3_stmt *st = NULL;
-    sqlite3 *made = NULL;
-    agent_status rc = AGENT_OK;
-    int fd;
+    agent_status rc;
 
     if (copy == NULL)
-        return ag_fail(err, AGENT_ENOMEM, 0, "keep a copy");
-    (void)sprintf(copy, "%s.v%d.bak", path, version);
-    fd = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        int why = errno;
-
-        rc = ag_fail(err, AGENT_ESTORAGE, why, "keep a copy before the upgrade: '%s': %s", copy, strerror(why));
-        ag_hint(err, why == EEXIST ? "it is from an earlier upgrade: move it away" : "the upgrade needs room for a copy");
+        return ag_fail(err, AGENT_ENOMEM, 0, "keep a copy before the upgrade");
+    if ((rc = make_copy_file(path, version, copy, bytes, err)) != AGENT_OK) {
         ag_free(copy);
         return rc;
     }
-    (void)close(fd);
     if (sqlite3_prepare_v2(db, "VACUUM INTO ?1", -1, &st, NULL) != SQLITE_OK ||
         sqlite3_bind_text(st, 1, copy, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(st) != SQLITE_DONE)
         rc = fail_db(db, err, "keep a copy before the upgrade");
     (void)sqlite3_finalize(st);
-    st = NULL;
-    if (rc == AGENT_OK) {
-        if (sqlite3_open_v2(copy, &made, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
-            sqlite3_prepare_v2(made, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK &&
-            sqlite3_step(st) == SQLITE_ROW)
-            (void)snprintf(answer, sizeof(answer), "%s", (const char *)sqlite3_column_text(st, 0));
-        if (strcmp(answer, "ok") != 0)
-            rc = ag_fail(err, AGENT_ESTORAGE, 0, "the copy kept before the upgrade is not sound: %s", answer);
-        (void)sqlite3_finalize(st);
-        (void)sqlite3_close(made);
-    }
+    if (rc == AGENT_OK)
+        rc = check_copy(copy, err);
     if (rc != AGENT_OK)
-        (void)unlink(copy);
+        (void)unlink(copy); /* whole, or none */
     ag_free(copy);
     return rc;
 }

@@ -23,10 +23,10 @@ void ag_ghost_drop(struct ag_ghost *g)
     *g = (struct ag_ghost){0};
 }
 
-/* A quarter more than asked for, so that a growing cache does not copy it all the time. */
+/* An eighth more than asked for, so that a growing cache does not copy it all the time. */
 static uint32_t sets_for(uint32_t slots)
 {
-    return (slots + slots / 4 + WAYS - 1) / WAYS;
+    return (slots + slots / 8 + WAYS - 1) / WAYS;
 }
 
 size_t ag_ghost_need(const struct ag_ghost *g, uint32_t slots)

@@ -7,7 +7,7 @@
 
 static uint32_t grown(const struct ag_heap *h, uint32_t entries)
 {
-    uint32_t room = h->room + h->room / 4, least = ag_heap_room_for(entries);
+    uint32_t room = h->room + h->room / 8, least = ag_heap_room_for(entries);
 
     return room > least ? room : least;
 }

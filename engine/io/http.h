@@ -56,7 +56,8 @@ struct ag_http_events {
     /* False: enough; done() follows at once with AGENT_OK. The transfer is given a moment to end by
      * itself, so that its connection can be used again; nothing of it is told any more. */
     bool (*data)(void *ctx, const char *bytes, size_t n);
-    void (*done)(void *ctx, const struct ag_http_end *end);   /* exactly once unless cancelled; the call is gone after it */
+    /* Exactly once unless cancelled; the call is gone after it. */
+    void (*done)(void *ctx, const struct ag_http_end *end);
 };
 
 /* Cheap: opens nothing. Close handles with ag_http_close() and run the loop until closed. */

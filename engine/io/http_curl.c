@@ -20,6 +20,7 @@
 
 /* Over plain HTTP/1.1 curl copies a body under 64 KB beside the header and sends both with one call. */
 #define COPIED_BODY_MAX (60u << 10)
+#define DAY_MS 86400000L
 
 struct sock {
     uv_poll_t poll;
@@ -291,7 +292,7 @@ static CURLcode set_call(ag_http_call *call, CURL *easy)
     SET(CURLOPT_READFUNCTION, copied ? NULL : curl_read);
     /* curl divides it among the addresses of a name; the limit itself is kept by http_deadline.c.
      * Its own default would be 300 s. */
-    SET(CURLOPT_CONNECTTIMEOUT_MS, call->connect_ms > 0 && call->connect_ms < 86400000 ? (long)call->connect_ms : 86400000L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, call->connect_ms > 0 && call->connect_ms < DAY_MS ? (long)call->connect_ms : DAY_MS);
     SET(CURLOPT_ERRORBUFFER, call->curl_error);
     SET(CURLOPT_HEADERDATA, call);
     SET(CURLOPT_WRITEDATA, call);

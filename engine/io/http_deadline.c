@@ -166,9 +166,7 @@ static void expire(ag_http_call *call, enum limit which)
 
     switch (which) {
     case LIMIT_CONNECT:
-        (void)ag_fail(&why, AGENT_ETIMEDOUT, 0, "connect to " AG_STR_FMT ":%d: not connected within %lld ms (connect_ms)",
-                      HOST(call), call->parts.port, (long long)call->connect_ms);
-        ag_hint(&why, "check the base URL and the network, or raise connect_ms");
+        (void)ag_http_explain(call, CURLE_OPERATION_TIMEDOUT, &why);
         break;
     case LIMIT_FIRST_BYTE:
         (void)ag_fail(&why, AGENT_ETIMEDOUT, 0, AG_STR_FMT ": no answer within %lld ms (first_byte_ms)", HOST(call),

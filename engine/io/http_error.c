@@ -34,7 +34,8 @@ static agent_status tls_failed(const ag_http_call *call, CURLcode code, agent_er
     (void)ag_fail(err, AGENT_ENETWORK, 0, "TLS: %s" AG_STR_FMT ": %s", what, AG_STR_ARG(call->parts.host),
                   reason(call, code));
     if (code == CURLE_SSL_CACERT_BADFILE)
-        ag_hint(err, call->http->ca_file == NULL ? "install the package ca-certificates" : "check the path given as ca_file");
+        ag_hint(err, call->http->ca_file == NULL ? "install the package ca-certificates"
+                                                 : "check the path given as ca_file");
     else if (code == CURLE_PEER_FAILED_VERIFICATION)
         ag_hint(err, "where you trust this server, give the certificate that signed it as ca_file");
     else
@@ -73,8 +74,8 @@ agent_status ag_http_explain(const ag_http_call *call, CURLcode code, agent_erro
     case CURLE_COULDNT_CONNECT:
         return not_connected(call, code, err);
     case CURLE_OPERATION_TIMEDOUT: /* its only limit is our connect_ms; see http_curl.c */
-        (void)ag_fail(err, AGENT_ETIMEDOUT, 0, "connect to " AG_STR_FMT ":%d: not connected within %lld ms (connect_ms)",
-                      AG_STR_ARG(host), call->parts.port, (long long)call->connect_ms);
+        (void)ag_fail(err, AGENT_ETIMEDOUT, 0, "connect to " AG_STR_FMT ":%d: not connected within %lld ms "
+                      "(connect_ms)", AG_STR_ARG(host), call->parts.port, (long long)call->connect_ms);
         ag_hint(err, "check the base URL and the network, or raise connect_ms");
         return AGENT_ETIMEDOUT;
     case CURLE_SSL_CONNECT_ERROR:
@@ -88,7 +89,8 @@ agent_status ag_http_explain(const ag_http_call *call, CURLcode code, agent_erro
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9: bytes without a header */
     case CURLE_BAD_CONTENT_ENCODING:
-        (void)ag_fail(err, AGENT_EPROTOCOL, 0, AG_STR_FMT ": this is not HTTP: %s", AG_STR_ARG(host), reason(call, code));
+        (void)ag_fail(err, AGENT_EPROTOCOL, 0, AG_STR_FMT ": this is not HTTP: %s", AG_STR_ARG(host),
+                      reason(call, code));
         ag_hint(err, "is this the address of a model server? check the base URL");
         return AGENT_EPROTOCOL;
     default:

@@ -80,7 +80,8 @@ agent_status ag_http_header_check(const char *line, agent_error *err)
         if ((unsigned char)line[i] <= ' ' || (unsigned char)line[i] >= 0x7f)
             return ag_fail(err, AGENT_EINVAL, 0, "header: its name has a character that is not allowed");
     if (line[name + strcspn(line + name, "\r\n")] != '\0') {
-        (void)ag_fail(err, AGENT_EINVAL, 0, "header '%.*s': its value has a line break", (int)(name > 60 ? 60 : name), line);
+        (void)ag_fail(err, AGENT_EINVAL, 0, "header '%.*s': its value has a line break", (int)(name > 60 ? 60 : name),
+                      line);
         ag_hint(err, "a key read from a file must not bring the file's last newline");
         return AGENT_EINVAL;
     }

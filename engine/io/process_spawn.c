@@ -89,7 +89,8 @@ static agent_status find_program(const struct ag_process_spec *spec, char *file,
 static agent_status spawn_failed(const char *file, int why, agent_error *err)
 {
     if (why == ENOENT && access(file, F_OK) == 0) {
-        (void)ag_fail(err, AGENT_ENOTFOUND, why, "start process: '%.300s': the interpreter it asks for does not exist", file);
+        (void)ag_fail(err, AGENT_ENOTFOUND, why, "start process: '%.300s': the interpreter it asks for does not exist",
+                      file);
         ag_hint(err, "check the first line (#!) of the file");
         return AGENT_ENOTFOUND;
     }
