@@ -242,6 +242,11 @@ bool load_drive(agent_engine *engine, const struct load *l, struct load_result *
 
 /* --- counting -------------------------------------------------------------------------------------------- */
 
+struct tally {
+    int64_t count;
+    const char *status;
+};
+
 static bool tally_row(void *ctx, const agent_row *row)
 {
     struct tally *t = ctx;
@@ -263,5 +268,24 @@ bool load_count(agent_engine *engine, enum agent_view view, const char *status, 
     if (agent_scan(engine, view, NULL, tally_row, &t, &err) != AGENT_OK)
         return fail(why, "count rows", &err);
     *out = t.count;
+    return true;
+}
+
+static bool runs_row(void *ctx, const agent_row *row)
+{
+    int at = agent_row_find(row, "runs");
+
+    *(int64_t *)ctx += at >= 0 ? agent_row_int(row, at) : 0;
+    return true;
+}
+
+bool load_runs(agent_engine *engine, int64_t *out, char *why)
+{
+    agent_error err = AGENT_ERROR_INIT;
+    int64_t runs = 0;
+
+    if (agent_scan(engine, AGENT_VIEW_AGENTS, NULL, runs_row, &runs, &err) != AGENT_OK)
+        return fail(why, "count runs", &err);
+    *out = runs;
     return true;
 }

@@ -35,11 +35,9 @@ bool load_turn(agent_engine *engine, const struct load *l, char *why);
 /* l->runs runs, l->in_flight at a time; every answer is checked. */
 bool load_drive(agent_engine *engine, const struct load *l, struct load_result *out, char *why);
 
-struct tally {
-    int64_t count;
-    const char *status; /* counts rows with this word in a column `status`; NULL: all */
-};
-/* Rows of a view. */
+/* Rows of a view; `status`: those with this word in their column of that name; NULL: all. */
 bool load_count(agent_engine *engine, enum agent_view view, const char *status, int64_t *out, char *why);
+/* How many runs the agent "bench" has had: its own count, for store=memory forgets old runs. */
+bool load_runs(agent_engine *engine, int64_t *out, char *why);
 
 #endif

@@ -246,7 +246,7 @@ static inline struct ag_value *hit(ag_cache *c, struct ag_shard *s, const struct
     else
         counts->hits++;
     counts->hit_bytes += e->node.bytes;
-    return ag_value_ref(e->value);
+    return ag_shard_pin(e);
 }
 
 struct ag_value *ag_cache_find(ag_cache *c, const struct ag_probe *p, bool is_counted, bool *is_negative)

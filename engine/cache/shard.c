@@ -114,6 +114,9 @@ struct ag_value *ag_shard_take(struct ag_shard *s, uint32_t id, uint64_t hash, e
     struct ag_value *value = e->value;
     struct ag_cache_counts *counts = &s->counts[AG_ENTRY_KIND(e)];
 
+    /* Not the last: the entry's own stays for who puts the value. */
+    if (e->credit > 0)
+        atomic_fetch_sub_explicit(&value->refs, e->credit, memory_order_release);
     if (e->node.state == AG_NODE_DOOMED)
         ag_list_remove(&s->slab, &s->doomed, id);
     else

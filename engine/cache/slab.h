@@ -5,7 +5,7 @@
  *
  *    id 0x1a3 ─► chunks[0x1a3 / 64] ─► [ 64 entries of 64 bytes ] ─► entry 0x23 of it
  *
- * A key of up to 14 bytes lies in the entry; a longer one is on the heap (struct ag_long_key).
+ * A key of up to 12 bytes lies in the entry; a longer one is on the heap (struct ag_long_key).
  */
 #ifndef AG_CACHE_SLAB_H
 #define AG_CACHE_SLAB_H
@@ -38,7 +38,7 @@ struct ag_pnode {
     uint8_t count;    /* references counted by policies that count, saturating */
 };
 
-#define AG_KEY_INLINE 14
+#define AG_KEY_INLINE 12
 
 struct ag_long_key {
     uint32_t n;
@@ -52,7 +52,8 @@ struct ag_entry {
         struct ag_value *value;
         uint64_t hash; /* in simulations, which have no values and no keys */
     };
-    uint8_t key_bytes; /* 0..14: inline; 255: *long_key */
+    uint16_t credit;   /* references of the value that are taken already and not yet handed out */
+    uint8_t key_bytes; /* 0..12: inline; 255: *long_key */
     uint8_t kind;      /* kind in the low bits, flags above */
     unsigned char key[AG_KEY_INLINE];
 };

@@ -78,6 +78,10 @@ agent_status ag_ram_step_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
     ag_ram_text_unref(m, step->error);
     if (!ag_ram_text(m, end->error, &step->error))
         return ag_ram_nomem(err);
+    if (run->has_journal) {
+        AG_RAM_TOUCH(m, run);
+        run->has_journal = false;
+    }
     step->item.status = (uint8_t)end->status;
     step->item.wall_us = end->wall_us;
     step->item.cached = end->cached;
@@ -87,13 +91,37 @@ agent_status ag_ram_step_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
     return AGENT_OK;
 }
 
-/* Only a process that died leaves a journal that somebody reads; what dies with us needs none. */
+/* Its text is for whoever opens a dead process's file. What dies with us needs none; that there was
+ * one tells a claim by force how far the step had come. */
 agent_status ag_ram_journal(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
 {
     struct ag_ram_run *run;
+    agent_status rc;
 
     (void)unit;
-    return run_of(m, op->journal.run_id, &run, err);
+    if ((rc = run_of(m, op->journal.run_id, &run, err)) != AGENT_OK)
+        return rc;
+    AG_RAM_TOUCH(m, run);
+    run->has_journal = true;
+    return AGENT_OK;
+}
+
+void ag_ram_run_tokens(const struct ag_ram_run *run, int64_t *out_input, int64_t *out_output)
+{
+    int64_t input = -1, output = -1;
+
+    for (const struct ag_ram_item *item = run->first; item != NULL; item = item->next) {
+        const struct ag_ram_step *step = (const struct ag_ram_step *)item;
+
+        if (item->kind != AG_RAM_STEP)
+            continue;
+        if (step->input_tokens != -1)
+            input = (input == -1 ? 0 : input) + step->input_tokens;
+        if (step->output_tokens != -1)
+            output = (output == -1 ? 0 : output) + step->output_tokens;
+    }
+    *out_input = input;
+    *out_output = output;
 }
 
 agent_status ag_ram_message_add(struct ag_ram *m, struct ag_ram_session *s, const struct ag_ram_message *row,
@@ -188,16 +216,11 @@ agent_status ag_ram_message(struct ag_ram *m, ag_unit *unit, struct ag_op *op, a
     return ag_ram_message_add(m, s, &row, &msg, err);
 }
 
-agent_status ag_ram_call_intent(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+agent_status ag_ram_call_add(struct ag_ram *m, struct ag_ram_run *run, const struct ag_op_call_intent *in,
+                             struct ag_ram_call **out, agent_error *err)
 {
-    const struct ag_op_call_intent *in = &op->call_intent;
     struct ag_ram_call *call;
-    struct ag_ram_run *run;
-    agent_status rc;
 
-    (void)unit;
-    if ((rc = run_of(m, in->run_id, &run, err)) != AGENT_OK)
-        return rc;
     if ((call = ag_ram_new(m, sizeof(*call))) == NULL)
         return ag_ram_nomem(err);
     *call = (struct ag_ram_call){.item = {.number = in->number, .kind = AG_RAM_CALL,
@@ -207,7 +230,20 @@ agent_status ag_ram_call_intent(struct ag_ram *m, ag_unit *unit, struct ag_op *o
     if (!ag_ram_text(m, in->call_id, &call->call_id) || !ag_ram_intern(m, in->tool, &call->tool) ||
         !ag_ram_text(m, in->effect_id, &call->effect_id) || !ag_ram_text(m, in->arguments, &call->arguments))
         return ag_ram_nomem(err);
+    *out = call;
     return ag_ram_item_add(m, run, &call->item, err);
+}
+
+agent_status ag_ram_call_intent(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+{
+    struct ag_ram_call *call;
+    struct ag_ram_run *run;
+    agent_status rc;
+
+    (void)unit;
+    if ((rc = run_of(m, op->call_intent.run_id, &run, err)) != AGENT_OK)
+        return rc;
+    return ag_ram_call_add(m, run, &op->call_intent, &call, err);
 }
 
 agent_status ag_ram_call_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)

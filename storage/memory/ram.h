@@ -145,7 +145,9 @@ struct ag_ram_run {
     uint32_t input_seq, output_seq;
     int32_t attempt, priority, error_status;
     uint8_t status;
-    bool cancel_requested, cache_hit;
+    int8_t cache_hit; /* -1: unknown */
+    bool cancel_requested;
+    bool has_journal; /* of a step that has not ended */
     unsigned char trace_id[16];
 };
 
@@ -310,6 +312,7 @@ static inline uint32_t ag_ram_name_hash(const struct ag_ram *m, const void *with
 /* --- parts of ops ---------------------------------------------------------------------------------- */
 
 agent_status ag_ram_nomem(agent_error *err);
+agent_status ag_ram_no_run(agent_error *err, int64_t id);
 /* Appends a message to its session and tells its counters nothing. */
 agent_status ag_ram_message_add(struct ag_ram *m, struct ag_ram_session *s, const struct ag_ram_message *row,
                                 struct ag_ram_message **out, agent_error *err);
@@ -318,6 +321,13 @@ agent_status ag_ram_result_add(struct ag_ram *m, struct ag_ram_run *run, struct 
                                int64_t now_ms, agent_error *err);
 /* Sorted in by its number; AGENT_EEXISTS. */
 agent_status ag_ram_item_add(struct ag_ram *m, struct ag_ram_run *run, struct ag_ram_item *item, agent_error *err);
+agent_status ag_ram_call_add(struct ag_ram *m, struct ag_ram_run *run, const struct ag_op_call_intent *in,
+                             struct ag_ram_call **out, agent_error *err);
+/* What its steps used, as far as they know; -1: none does. */
+void ag_ram_run_tokens(const struct ag_ram_run *run, int64_t *out_input, int64_t *out_output);
+/* Ends a run that nobody drives: what is open is answered. The row and its session are saved. */
+agent_status ag_ram_run_close(struct ag_ram *m, struct ag_ram_run *run, enum ag_run_status status,
+                              agent_status error_status, struct ag_str why, int64_t now_ms, agent_error *err);
 /* From the open list to the ended ones, with `status`. */
 void ag_ram_run_end(struct ag_ram *m, struct ag_ram_run *run, enum ag_run_status status, int64_t ended_at_ms);
 /* To the front of its agent's list: a run was put on it. */

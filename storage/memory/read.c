@@ -87,6 +87,8 @@ static struct ag_message message_view(const struct ag_ram_message *msg)
         view.calls = ag_ram_str(msg->calls);
         view.extra = ag_ram_str(msg->extra);
     }
+    if (view.text.p == NULL)
+        view.text = AG_STR("");
     return view;
 }
 
@@ -108,40 +110,32 @@ static agent_status messages_copy(const struct ag_ram_message *first, size_t cou
     return AGENT_OK;
 }
 
-static agent_status session_of(struct ag_ram *m, int64_t id, const struct ag_ram_session **out, agent_error *err)
-{
-    const struct ag_ram_session *s = ag_ram_table_at(&m->sessions, id);
-
-    if (s == NULL)
-        return ag_fail(err, AGENT_ENOTFOUND, 0, "session #%" PRId64 ": no such session", id);
-    *out = s;
-    return AGENT_OK;
-}
-
 agent_status ag_ram_read_tail(ag_reader *r, int64_t session_id, int64_t before_seq, size_t max_messages,
                               size_t max_bytes, ag_arena *a, struct ag_message_list *out, agent_error *err)
 {
     struct ag_ram *m = enter(r);
-    const struct ag_ram_message *msg, *first = NULL;
-    const struct ag_ram_session *s = NULL;
+    const struct ag_ram_session *s = ag_ram_table_at(&m->sessions, session_id);
+    const struct ag_ram_message *msg = s == NULL ? NULL : s->newest_message, *first = NULL, *oldest = NULL;
     size_t count = 0, fit = 0, bytes = 0;
-    agent_status rc;
 
-    if ((rc = session_of(m, session_id, &s, err)) != AGENT_OK)
-        return leave(m, rc);
-    for (msg = s->newest_message; msg != NULL && msg->seq >= before_seq; msg = msg->older)
-        ;
+    while (msg != NULL && before_seq > 0 && msg->seq >= before_seq)
+        msg = msg->older;
     for (; msg != NULL; msg = msg->older) {
         struct ag_message view = message_view(msg);
 
         bytes += view.text.n + view.calls.n + view.extra.n;
         count++;
+        oldest = msg;
         if (fit > 0 && (count > max_messages || bytes > max_bytes))
             break;
         if (msg->role == AG_ROLE_USER) { /* the newest turn always fits: half of it helps nobody */
             first = msg;
             fit = count;
         }
+    }
+    if (first == NULL) { /* no user message at all: better what there is than nothing */
+        first = oldest;
+        fit = count;
     }
     return leave(m, messages_copy(first, fit, a, out, err));
 }
@@ -150,15 +144,11 @@ agent_status ag_ram_read_messages(ag_reader *r, int64_t session_id, int64_t from
                                   struct ag_message_list *out, agent_error *err)
 {
     struct ag_ram *m = enter(r);
-    const struct ag_ram_message *first = NULL;
-    const struct ag_ram_session *s = NULL;
+    const struct ag_ram_session *s = ag_ram_table_at(&m->sessions, session_id);
+    const struct ag_ram_message *msg = s == NULL ? NULL : s->newest_message, *first = NULL;
     size_t count = 0;
-    agent_status rc;
 
-    if ((rc = session_of(m, session_id, &s, err)) != AGENT_OK)
-        return leave(m, rc);
-    for (const struct ag_ram_message *msg = s->newest_message; msg != NULL && msg->seq >= from_seq;
-         msg = msg->older) {
+    for (; msg != NULL && msg->seq >= from_seq; msg = msg->older) {
         first = msg;
         count++;
     }
@@ -312,6 +302,8 @@ agent_status ag_ram_read_run(ag_reader *r, int64_t run_id, ag_arena *a, struct a
         .last_step = run->last == NULL ? 0 : run->last->number, .input_tokens = run->input_tokens,
         .output_tokens = run->output_tokens, .error_status = run->error_status, .error = ag_ram_str(run->error),
         .queue_us = run->queue_us, .wall_us = run->wall_us};
+    if (!ag_ram_has_ended(run))
+        ag_ram_run_tokens(run, &rec.input_tokens, &rec.output_tokens);
     if (!keep(a, &rec.input) || !keep(a, &rec.options) || !keep(a, &rec.output) || !keep(a, &rec.error) ||
         !calls_copy(run, a, &rec))
         return leave(m, ag_ram_nomem(err));
@@ -338,17 +330,17 @@ agent_status ag_ram_read_session_find(ag_reader *r, struct ag_str agent, struct 
                                       agent_error *err)
 {
     struct ag_ram *m = enter(r);
-    const struct ag_ram_agent *a = ag_ram_agent_find(m, agent);
+    const struct ag_ram_agent *a = agent.n == 0 ? NULL : ag_ram_agent_find(m, agent);
     const struct ag_ram_session *s = NULL;
 
-    if (a == NULL)
+    if (a == NULL && agent.n > 0)
         return leave(m, ag_fail(err, AGENT_ENOTFOUND, 0, "agent '" AG_STR_FMT "': no such agent",
                                 AG_STR_ARG(agent)));
     if (spec.n > 0 && spec.p[0] == '#')
         s = ag_ram_table_at(&m->sessions, id_of(spec));
-    else
+    else if (a != NULL)
         s = ag_ram_session_named(m, a, spec);
-    if (s == NULL || s->agent != a)
+    if (s == NULL || (a != NULL && s->agent != a))
         return leave(m, ag_fail(err, AGENT_ENOTFOUND, 0,
                                 "session '" AG_STR_FMT "' of agent '" AG_STR_FMT "': no such session",
                                 AG_STR_ARG(spec), AG_STR_ARG(agent)));

@@ -97,7 +97,7 @@ static int by_score(const void *a, const void *b)
 
     if (x->score != y->score)
         return x->score > y->score ? -1 : 1;
-    return x->row->id < y->row->id ? -1 : x->row->id > y->row->id;
+    return x->row->id > y->row->id ? -1 : x->row->id < y->row->id;
 }
 
 void ag_ram_hits_sort(struct ag_ram_hits *hits)

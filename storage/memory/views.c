@@ -63,9 +63,9 @@ static void put_text(struct ag_ram_scan *s, const struct ag_ram_text *t)
     put_str(s, ag_ram_str(t));
 }
 
-static void put_time(struct ag_ram_scan *s, int64_t at_ms) /* 0: none */
+static void put_time(struct ag_ram_scan *s, int64_t at_ms) /* 0: none; -1: unknown */
 {
-    if (at_ms == 0) {
+    if (at_ms == 0 || at_ms == -1) {
         put_null(s);
     } else {
         char *text = s->times[s->time_count++];
@@ -132,7 +132,7 @@ static void agents_expand(struct ag_ram_scan *s, const void *row)
     const struct ag_ram_agent *a = row;
     const struct ag_ram_version *v = ag_ram_table_at(&s->m->versions, a->newest_version_id);
 
-    if (wants_agent(s, a) && wants_name(s, ag_ram_agent_name(a)) && wants_since(s, v->created_at_ms))
+    if (wants_agent(s, a) && wants_name(s, ag_ram_agent_name(a)) && wants_since(s, a->created_at_ms))
         ag_ram_ref_add(s, (struct ag_ram_ref){.row = row, .sub = v});
 }
 
@@ -271,7 +271,14 @@ static void runs_expand(struct ag_ram_scan *s, const void *row)
 static void put_hex(struct ag_ram_scan *s, const unsigned char *bytes, size_t n)
 {
     static const char digits[] = "0123456789abcdef";
+    bool is_absent = true;
 
+    for (size_t i = 0; i < n; i++)
+        is_absent &= bytes[i] == 0;
+    if (is_absent) {
+        put_null(s);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         s->trace[2 * i] = digits[bytes[i] >> 4];
         s->trace[2 * i + 1] = digits[bytes[i] & 15];
@@ -681,7 +688,7 @@ const struct ag_ram_view ag_ram_views[AGENT_VIEW_LIMIT] = {
     [AGENT_VIEW_MEMORY] = {"v_memory", COLUMNS(memory_names),
                            BY(AGENT) | BY(NAME) | BY(SCOPE) | BY(SEARCH) | BY(RUN) | BY(SINCE),
                            offsetof(struct ag_ram, memories), NULL, memory_expand, memory_fill},
-    [AGENT_VIEW_CACHE] = {"v_cache", COLUMNS(cache_names), BY(AGENT) | BY(SINCE), 0, NULL, NULL, NULL},
+    [AGENT_VIEW_CACHE] = {"v_cache", COLUMNS(cache_names), BY(AGENT) | BY(NAME) | BY(SINCE), 0, NULL, NULL, NULL},
     [AGENT_VIEW_TOOLS] = {"v_tools", COLUMNS(tool_names), BY(NAME) | BY(SINCE), offsetof(struct ag_ram, tools), NULL,
                           tools_expand, tools_fill},
     [AGENT_VIEW_LOG] = {"v_log", COLUMNS(log_names), BY(RUN) | BY(SINCE), offsetof(struct ag_ram, runs), only_run,

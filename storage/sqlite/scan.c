@@ -78,7 +78,7 @@ struct building {
 /* Adds a term in which every "%s" is the parameter that the next value is bound to. */
 static void add_term(struct building *b, const char *term)
 {
-    char name[8];
+    char name[16];
 
     ag_buf_z(&b->sql, b->count == 0 ? " WHERE " : " AND ");
     (void)snprintf(name, sizeof(name), "?%d", ++b->count);

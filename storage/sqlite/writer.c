@@ -324,7 +324,7 @@ void ag_sq_flush(ag_store *base)
     if (s->has_thread || s->inspect)
         return;
     while ((batch = take(s, &wait_ns)) != NULL)
-        process(s, batch, s->head == NULL);
+        process(s, batch, false); /* the caller is never idle: a checkpoint is time of its own */
 }
 
 static void *writer_main(void *arg)

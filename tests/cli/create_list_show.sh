@@ -11,7 +11,7 @@ note 'the file is private'
 
 note 'a name that is taken'
 run 2 create demo
-says "demo" 'agentctl edit demo'
+says demo --replace
 run 0 create demo --if-not-exists -q
 err_empty
 

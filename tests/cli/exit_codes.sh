@@ -14,7 +14,7 @@ note 'database'
 printf 'no database, but a text that is long enough to have a header of a hundred bytes, which SQLite reads.' >text.db
 run 8 --db text.db list
 note 'time'; run 124 run demo hi -o latency_ms=20000 --timeout 300ms
-says 'timed out'
+says '300 ms'
 run 0 list runs -n 1 --json
 json '$[0].status' failed
 

@@ -82,7 +82,7 @@ says() {
 # SQL on a file of the test's own, so that JSON is read by a reader that is not the writer's.
 scratch() {
     [ -f "$dir/scratch.db" ] || "$AGENTCTL" --db "$dir/scratch.db" create scratch 2>/dev/null
-    "$AGENTCTL" --db "$dir/scratch.db" sql --table "$1" | tail -n 1
+    "$AGENTCTL" --db "$dir/scratch.db" sql --table "$1" | tail -n 1 | sed 's/^ *//'
 }
 
 quoted() { sed "s/'/''/g" "$1"; }
@@ -123,4 +123,5 @@ serve() {
 unserve() {
     kill "$server" 2>/dev/null
     wait "$server" 2>/dev/null
+    return 0
 }

@@ -5,11 +5,11 @@ run 0 create demo
 run 0 run demo hello
 
 note 'JSON in a pipe'
-run 0 sql "select 1 as one, 2.5 as real, 'x\"y' as text, null as nothing, x'00ff' as bytes"
+run 0 sql "select 1 as one, 2.5 as real, 'x\"y' as text, null as absent, x'00ff' as bytes"
 json '$[0].one' 1
 json '$[0].real' 2.5
 json '$[0].text' 'x"y'
-json_type '$[0].nothing' null
+json_type '$[0].absent' null
 json '$[0].bytes' 00ff
 
 note 'from a file, from stdin'
