@@ -95,7 +95,7 @@ struct writer {
 
 static bool fail(char *why, const char *what, const char *reason)
 {
-    (void)snprintf(why, BENCH_WHY_MAX, "bare SQLite: %s: %s", what, reason);
+    (void)snprintf(why, BENCH_WHY_MAX, "bare SQLite: %.200s: %.200s", what, reason);
     return false;
 }
 

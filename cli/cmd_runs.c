@@ -87,7 +87,6 @@ static int resume_all(struct cli *cli, bool is_dry)
     rows_begin(&rows, cli, run_columns);
     for (size_t i = 0; i < open.count && signals_caught() == 0; i++) {
         struct drive drive;
-        agent_run *handle = NULL;
         int one;
 
         if (is_dry) {
@@ -96,12 +95,9 @@ static int resume_all(struct cli *cli, bool is_dry)
         }
         drive_init(&drive, cli, NULL);
         drive.mode = DRIVE_SILENT;
-        if (agent_run_resume(cli->engine, (agent_run_id){open.ids[i]}, drive_event, &drive, &handle, &err) == AGENT_OK) {
-            one = drive_to_end(&drive, handle);
+        one = drive_resume(&drive, open.ids[i]);
+        if (!drive.had_ended && drive.end != AGENT_EBUSY) {
             (void)tell_run(&rows, open.ids[i]);
-            rc = rc == EXIT_OK ? one : rc;
-        } else if (err.status != AGENT_EBUSY && err.status != AGENT_EINVAL) {
-            one = cli_fail(cli, &err);
             rc = rc == EXIT_OK ? one : rc;
         }
         drive_drop(&drive);
@@ -119,7 +115,8 @@ static int drive_one(struct cli *cli, int64_t run, bool has_owner_ok)
     int rc;
 
     drive_init(&drive, cli, NULL);
-    rc = drive_resume(&drive, run, has_owner_ok);
+    drive.has_owner_ok = has_owner_ok;
+    rc = drive_resume(&drive, run);
     drive_drop(&drive);
     return rc;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/rows.h"
 #include "cli/signals.h"
 
 void drive_init(struct drive *d, struct cli *cli, const char *agent)
@@ -263,6 +264,34 @@ static void show_answer(struct drive *d, const agent_run_result *r)
     close_line(d);
 }
 
+/* The end of a run that we did not drive, though it was asked for: it has an owner, it waits, it was
+ * over. r NULL: the engine refused at once. */
+static int tell_refusal(struct drive *d, const agent_run_result *r, agent_error *err)
+{
+    const agent_error none = AGENT_ERROR_INIT;
+    const bool is_fine = err->status == AGENT_EBUSY && d->has_owner_ok;
+    const char *status = is_fine || err->status == AGENT_EBUSY ? "running"
+                         : err->status == AGENT_EAPPROVAL      ? "waiting"
+                                                               : "failed";
+    int rc = EXIT_OK;
+
+    if (err->status == AGENT_EAPPROVAL && err->hint[0] == '\0')
+        cli_hint(err, "agentctl show run %lld; then agentctl approve %lld or agentctl deny %lld",
+                 (long long)d->run.id, (long long)d->run.id, (long long)d->run.id);
+    close_line(d);
+    if (is_fine)
+        cli_note(d->cli, "run %lld goes on in the process that has it", (long long)d->run.id);
+    else if (d->mode == DRIVE_SILENT && (err->status == AGENT_EBUSY || err->status == AGENT_EAPPROVAL))
+        rc = cli_exit_code(err->status); /* the row tells it */
+    else
+        rc = cli_fail_agent(d->cli, d->run.id == 0 ? d->agent : NULL, err);
+    if (d->mode == DRIVE_JSON || d->mode == DRIVE_LINES) {
+        write_result(&d->cli->out, d->agent, d->run, d->session, status, r, is_fine ? &none : err);
+        d->cli->owes_run_end = false;
+    }
+    return rc;
+}
+
 static int tell_end(struct drive *d, const agent_run_result *r)
 {
     struct cli *cli = d->cli;
@@ -270,17 +299,18 @@ static int tell_end(struct drive *d, const agent_run_result *r)
     agent_error err = r->error;
     int rc = is_fine ? EXIT_OK : cli_exit_code(err.status);
 
+    d->end = err.status;
     if (strcmp(r->status, "waiting") == 0) {
-        rc = EXIT_WAITS;
         if (err.status == AGENT_OK)
             cli_err(&err, AGENT_EAPPROVAL, 0, "run %lld waits: the outcome of a tool call is unknown",
                     (long long)r->run.id);
-        if (err.hint[0] == '\0')
-            cli_hint(&err, "agentctl show run %lld; then agentctl approve %lld or agentctl deny %lld",
-                     (long long)r->run.id, (long long)r->run.id, (long long)r->run.id);
-    } else if (!is_fine && err.status == AGENT_OK) {
-        cli_err(&err, AGENT_ECANCELLED, 0, "the run ended as %s", r->status);
+        err.status = d->end = AGENT_EAPPROVAL;
+        return tell_refusal(d, r, &err);
     }
+    if (err.status == AGENT_EBUSY && d->has_owner_ok)
+        return tell_refusal(d, r, &err);
+    if (!is_fine && err.status == AGENT_OK)
+        cli_err(&err, AGENT_ECANCELLED, 0, "the run ended as %s", r->status);
     if (!is_fine && rc == EXIT_OK)
         rc = EXIT_RUN_FAILED;
     if (strcmp(r->status, "cancelled") == 0 && signals_caught() != 0)
@@ -313,12 +343,8 @@ int drive_to_end(struct drive *d, agent_run *run)
     if (status == AGENT_OK) {
         rc = tell_end(d, result);
     } else {
-        close_line(d);
-        rc = cli_fail(d->cli, &err);
-        if (d->mode == DRIVE_JSON || d->mode == DRIVE_LINES) {
-            write_result(&d->cli->out, d->agent, d->run, d->session, "failed", NULL, &err);
-            d->cli->owes_run_end = false;
-        }
+        d->end = status;
+        rc = tell_refusal(d, NULL, &err);
     }
     agent_run_free(run);
     return rc;
@@ -330,8 +356,11 @@ static bool take_agent(void *ctx, const agent_row *row)
 {
     size_t bytes;
     const char *agent = agent_row_text(row, agent_row_find(row, "agent"), &bytes);
+    size_t status_bytes;
+    const char *status = row_text(row, "status", &status_bytes);
     struct drive *d = ctx;
 
+    d->had_ended = status_bytes > 0 && strchr("sfc", status[0]) != NULL; /* succeeded failed cancelled */
     if (agent != NULL && d->agent == NULL)
         d->agent = cli_format("%.*s", (int)bytes, agent);
     d->session.id = agent_row_int(row, agent_row_find(row, "session_id"));
@@ -339,38 +368,25 @@ static bool take_agent(void *ctx, const agent_row *row)
     return false;
 }
 
-int drive_resume(struct drive *d, int64_t run, bool has_owner_ok)
+int drive_resume(struct drive *d, int64_t run)
 {
     agent_filter filter = AGENT_FILTER_INIT;
     agent_error err = AGENT_ERROR_INIT;
     agent_run *handle = NULL;
-    int rc;
 
     filter.run_id = run;
     if (agent_scan(d->cli->engine, AGENT_VIEW_RUNS, &filter, take_agent, d, &err) != AGENT_OK)
-        return cli_fail(d->cli, &err);
+        return tell_refusal(d, NULL, &err);
     if (d->run.id == 0)
         return cli_no_run(d->cli, run);
+    if (d->had_ended) {
+        cli_err(&err, AGENT_EINVAL, 0, "run %lld has ended", (long long)run);
+        cli_hint(&err, "agentctl show run %lld", (long long)run);
+        return tell_refusal(d, NULL, &err);
+    }
     if (agent_run_resume(d->cli->engine, (agent_run_id){run}, drive_event, d, &handle, &err) != AGENT_OK) {
-        const bool is_fine = err.status == AGENT_EBUSY && has_owner_ok;
-
-        if (err.status == AGENT_EAPPROVAL && err.hint[0] == '\0')
-            cli_hint(&err, "agentctl approve %lld or agentctl deny %lld", (long long)run, (long long)run);
-        if (is_fine) {
-            cli_note(d->cli, "run %lld goes on in the process that has it", (long long)run);
-            rc = EXIT_OK;
-        } else {
-            rc = cli_fail(d->cli, &err);
-        }
-        if (d->mode == DRIVE_JSON || d->mode == DRIVE_LINES) {
-            const agent_error none = AGENT_ERROR_INIT;
-
-            write_result(&d->cli->out, d->agent, d->run, d->session,
-                         err.status == AGENT_EAPPROVAL ? "waiting" : err.status == AGENT_EBUSY ? "running" : "failed",
-                         NULL, is_fine ? &none : &err);
-            d->cli->owes_run_end = false;
-        }
-        return rc;
+        d->end = err.status;
+        return tell_refusal(d, NULL, &err);
     }
     return drive_to_end(d, handle);
 }

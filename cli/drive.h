@@ -23,6 +23,9 @@ struct drive {
     char *shown;          /* that text */
     size_t shown_bytes, shown_cap;
     bool has_open_line;   /* the cursor stands behind text */
+    bool has_owner_ok;    /* a run that a living process has goes on there, and that is fine */
+    bool had_ended;       /* the run in the file was over before we came */
+    agent_status end;     /* how it ended */
 };
 
 void drive_init(struct drive *d, struct cli *cli, const char *agent);
@@ -31,9 +34,8 @@ void drive_drop(struct drive *d);
 void drive_event(void *ctx, const agent_event *event);
 /* Waits for the end of a started run, tells it, frees the run. Returns the exit code. */
 int drive_to_end(struct drive *d, agent_run *run);
-/* The same for a run that is in the file already. has_owner_ok: where a living process has the run,
- * that is told and fine, for it goes on there. */
-int drive_resume(struct drive *d, int64_t run, bool has_owner_ok);
+/* The same for a run that is in the file already. */
+int drive_resume(struct drive *d, int64_t run);
 
 /* The result object of a run that never began; the error is cli->last. */
 void drive_write_failure(struct cli *cli, int rc, const char *agent);

@@ -134,6 +134,25 @@ static enum ag_next claimed(struct agent_run *run)
         ag_run_drop(run, AG_RUN_WAITING, &e);
         return AG_NEXT_DONE;
     }
+    if (!got.out_claimed && got.out_status >= AG_RUN_SUCCEEDED) {
+        agent_error e = AGENT_ERROR_INIT;
+
+        if (!run->resume) { /* ours, but somebody else drove it meanwhile: its outcome is our answer */
+            run->phase = PHASE_EXISTING;
+            return AG_NEXT_AGAIN;
+        }
+        (void)ag_fail(&e, AGENT_EINVAL, 0, "run %lld has ended: %s", (long long)run->run_id,
+                      ag_run_status_name(got.out_status));
+        ag_run_drop(run, got.out_status, &e);
+        return AG_NEXT_DONE;
+    }
+    if (!got.out_claimed && run->resume && got.out_blocked == AG_BLOCKED_LIVE && got.out_blocked_by == run->run_id) {
+        agent_error e = AGENT_ERROR_INIT;
+
+        (void)ag_fail(&e, AGENT_EBUSY, 0, "run %lld is being run by a living process", (long long)run->run_id);
+        ag_run_drop(run, AG_RUN_RUNNING, &e);
+        return AG_NEXT_DONE;
+    }
     if (!got.out_claimed)
         return blocked(run, got.out_blocked, got.out_blocked_by);
     run->claimed = true;

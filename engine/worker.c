@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/base/mem.h"
 #include "engine/run.h"
@@ -300,9 +301,47 @@ static bool work(struct ag_worker *w)
     return any;
 }
 
+/*
+ * With workers = 0 the thread is the host's and so is its signal mask: while sockets may be written
+ * to, SIGPIPE is held back here, and one that we caused is taken away again (promise 12).
+ */
+struct hold {
+    sigset_t pipe, before;
+    bool on, was_pending;
+};
+
+static void hold_sigpipe(struct hold *h)
+{
+    sigset_t pending;
+
+    (void)sigemptyset(&h->pipe);
+    (void)sigaddset(&h->pipe, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &h->pipe, &h->before);
+    (void)sigpending(&pending);
+    h->was_pending = sigismember(&pending, SIGPIPE) == 1;
+    h->on = true;
+}
+
+static void let_sigpipe(struct hold *h)
+{
+    const struct timespec now = {0, 0};
+
+    if (!h->on)
+        return;
+    if (!h->was_pending)
+        while (sigtimedwait(&h->pipe, NULL, &now) == SIGPIPE)
+            ;
+    (void)pthread_sigmask(SIG_SETMASK, &h->before, NULL);
+}
+
 bool ag_worker_turn(struct ag_worker *w, int64_t timeout_ms)
 {
-    bool any = work(w);
+    struct hold hold = {.on = false};
+    bool any;
+
+    if (!w->threaded && w->http != NULL)
+        hold_sigpipe(&hold);
+    any = work(w);
 
     if (any)
         timeout_ms = 0;
@@ -320,7 +359,9 @@ bool ag_worker_turn(struct ag_worker *w, int64_t timeout_ms)
         }
         (void)uv_run(&w->loop, UV_RUN_ONCE);
     }
-    return work(w) || any;
+    any = work(w) || any;
+    let_sigpipe(&hold);
+    return any;
 }
 
 static void *worker_main(void *arg)

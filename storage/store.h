@@ -178,7 +178,7 @@ enum ag_session_by { AG_SESSION_NEW, AG_SESSION_NAME, AG_SESSION_ID, AG_SESSION_
 /* Why a run is not ours to drive now. */
 enum ag_blocked {
     AG_BLOCKED_NOT = 0,
-    AG_BLOCKED_LIVE,      /* an earlier run of the session is running under a living owner */
+    AG_BLOCKED_LIVE,      /* an earlier run of the session is running, or held in the queue, by a living owner */
     AG_BLOCKED_CLAIMABLE, /* an earlier run of the session is queued or orphaned: drive it first */
 };
 
@@ -221,7 +221,8 @@ struct ag_op_tool_put {
     bool replace;
 };
 
-/* Creates a run; claims it at once where `claim` and nothing is before it in its session. */
+/* Creates a run; with `claim` it is claimed at once where nothing is before it in its session, else
+ * it is queued but held by our owner: nobody else takes it while we live. */
 struct ag_op_run_create {
     struct ag_str agent_name; /* AGENT_ENOTFOUND: "agent 'x'" */
     enum ag_session_by session_by;

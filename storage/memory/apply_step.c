@@ -45,7 +45,7 @@ agent_status ag_ram_step_begin(struct ag_ram *m, ag_unit *unit, struct ag_op *op
 {
     const struct ag_op_step_begin *begin = &op->step_begin;
     struct ag_ram_step *step;
-    struct ag_ram_run *run;
+    struct ag_ram_run *run = NULL;
     agent_status rc;
 
     (void)unit;
@@ -65,7 +65,7 @@ agent_status ag_ram_step_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
 {
     const struct ag_op_step_end *end = &op->step_end;
     struct ag_ram_step *step;
-    struct ag_ram_run *run;
+    struct ag_ram_run *run = NULL;
     agent_status rc;
 
     (void)unit;
@@ -95,7 +95,7 @@ agent_status ag_ram_step_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
  * one tells a claim by force how far the step had come. */
 agent_status ag_ram_journal(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
 {
-    struct ag_ram_run *run;
+    struct ag_ram_run *run = NULL;
     agent_status rc;
 
     (void)unit;
@@ -189,7 +189,7 @@ agent_status ag_ram_message(struct ag_ram *m, ag_unit *unit, struct ag_op *op, a
                                  .seq = (uint32_t)in->seq};
     struct ag_ram_message *msg;
     struct ag_ram_call *call;
-    struct ag_ram_run *run;
+    struct ag_ram_run *run = NULL;
     agent_status rc;
 
     if (s == NULL)
@@ -237,7 +237,7 @@ agent_status ag_ram_call_add(struct ag_ram *m, struct ag_ram_run *run, const str
 agent_status ag_ram_call_intent(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
 {
     struct ag_ram_call *call;
-    struct ag_ram_run *run;
+    struct ag_ram_run *run = NULL;
     agent_status rc;
 
     (void)unit;
@@ -250,7 +250,7 @@ agent_status ag_ram_call_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
 {
     const struct ag_op_call_end *end = &op->call_end;
     struct ag_ram_call *call;
-    struct ag_ram_run *run;
+    struct ag_ram_run *run = NULL;
     agent_status rc;
 
     (void)unit;
@@ -272,7 +272,7 @@ agent_status ag_ram_stages(struct ag_ram *m, ag_unit *unit, struct ag_op *op, ag
 {
     const struct ag_op_stages *in = &op->stages;
     struct ag_ram_stages *block;
-    struct ag_ram_run *run;
+    struct ag_ram_run *run = NULL;
     agent_status rc;
 
     (void)unit;

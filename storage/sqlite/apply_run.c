@@ -40,8 +40,9 @@ static agent_status look_ahead(struct ag_sq_store *s, ag_unit *u, int64_t sessio
                 out->waiting = id;
             continue;
         }
-        out->blocked = status == AG_RUN_RUNNING && ag_owner_alive(s, ag_col_int(&q, 2)) ? AG_BLOCKED_LIVE
-                                                                                       : AG_BLOCKED_CLAIMABLE;
+        /* A queued run may have an owner too: somebody waits with it in hand for its turn. */
+        out->blocked = ag_col_int(&q, 2) != 0 && ag_owner_alive(s, ag_col_int(&q, 2)) ? AG_BLOCKED_LIVE
+                                                                                     : AG_BLOCKED_CLAIMABLE;
         out->blocked_by = id;
         break;
     }
@@ -137,7 +138,7 @@ static agent_status insert_run(struct ag_sq_store *s, ag_unit *u, struct ag_op_r
 {
     static const unsigned char no_trace[16];
     AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_RUN_INSERT);
-    bool claimed = owner_id != 0;
+    bool claimed = op->out_claimed;
     agent_status rc;
 
     ag_query_int(&q, s->run_floor);
@@ -210,9 +211,9 @@ agent_status ag_apply_run_create(struct ag_sq_store *s, ag_unit *u, struct ag_op
         return rc;
     op->out_blocked = ahead.blocked;
     op->out_blocked_by = ahead.blocked_by;
+    if (op->claim && (rc = ag_owner_need(s, u, &owner_id)) != AGENT_OK)
+        return rc;
     if (op->claim && ahead.blocked == AG_BLOCKED_NOT) {
-        if ((rc = ag_owner_need(s, u, &owner_id)) != AGENT_OK)
-            return rc;
         op->out_claimed = true;
         op->out_attempt = 1;
         op->out_input_seq = last_seq + 1;
@@ -373,7 +374,8 @@ agent_status ag_apply_run_claim(struct ag_sq_store *s, ag_unit *u, struct ag_op_
     op->out_deadline_at_ms = run.deadline_at_ms;
     if (run.ended || run.status == AG_RUN_WAITING)
         return AGENT_OK;
-    if (run.status == AG_RUN_RUNNING && !op->force && ag_owner_alive(s, run.owner_id)) {
+    if ((run.status == AG_RUN_RUNNING || run.owner_id != atomic_load(&s->owners.id)) && !op->force &&
+        run.owner_id != 0 && ag_owner_alive(s, run.owner_id)) {
         op->out_blocked = AG_BLOCKED_LIVE;
         op->out_blocked_by = run.id;
         return AGENT_OK;

@@ -45,7 +45,7 @@ static const struct invariant {
     /* Promise 11: a call without its result would brick the conversation. */
     {"call of an ended run has no tool message",
      "SELECT 'run ' || r.id || ', session ' || r.session_id || ', call ' || json_extract(j.value, '$.id')"
-     "  FROM message m JOIN run r ON r.id = m.run_id CROSS JOIN json_each(m.calls) j"
+     "  FROM message m JOIN run r ON r.id = m.run_id CROSS JOIN json_each(iif(json_valid(m.calls), m.calls, '[]')) j"
      " WHERE m.calls IS NOT NULL AND r.ended_at_ms IS NOT NULL AND NOT EXISTS"
      " (SELECT 1 FROM message t JOIN tool_call c ON c.id = t.call_id"
      "   WHERE t.id > m.id AND t.id <= m.id | 16777215 AND t.run_id = m.run_id"

@@ -15,37 +15,34 @@
  * allowed to when no other owner lives. Where somebody else (a shell) still has the file open, we
  * do it ourselves, so that a plain copy of the file is complete.
  */
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "storage/sqlite/impl.h"
 
-#define PAGES_BUSY   1000
-#define PAGES_IDLE   250
-#define LOOK_EVERY_NS 1000000000
+#define PAGES_BUSY 1000
+#define PAGES_IDLE 250
 
 /* The tripwire: should any other code of this process close a descriptor of the file, SQLite's locks
- * are gone, a shell may delete the -wal under us, and commits go to a file without a name. */
+ * are gone, a shell may delete the -wal under us, and commits go to a file without a name. One
+ * stat() after each commit, a microsecond beside its fsync. */
 agent_status ag_wal_same(struct ag_sq_store *s, agent_error *err)
 {
-    int64_t now = ag_mono_ns(&ag_clock_system);
+    agent_error local = AGENT_ERROR_INIT;
     struct stat st;
 
-    if (s->network || (s->wal_ino != 0 && now - s->wal_seen_ns < LOOK_EVERY_NS))
+    if (s->network)
         return AGENT_OK;
-    s->wal_seen_ns = now;
     if (stat(s->wal, &st) == 0 && (s->wal_ino == 0 || (st.st_ino == s->wal_ino && st.st_dev == s->wal_dev))) {
         s->wal_ino = st.st_ino;
         s->wal_dev = st.st_dev;
         return AGENT_OK;
     }
-    if (s->wal_ino == 0 && errno == ENOENT)
-        return AGENT_OK; /* SQLite makes it with the first commit */
+    if (err == NULL)
+        err = &local;
     (void)ag_fail(err, AGENT_ESTORAGE, 0, "database '%s': its -wal was deleted or replaced while it was open", s->path);
     ag_hint(err, "something in this process opened and closed the file, or it was deleted by hand; open it again");
-    if (err != NULL)
-        ag_sq_poison(s, err);
+    ag_sq_poison(s, err);
     return AGENT_ESTORAGE;
 }
 
@@ -102,12 +99,11 @@ void ag_checkpoint_due(struct ag_sq_store *s, bool idle)
     if (s->network || atomic_load(&s->poisoned) || s->wal_pages < s->checkpoint_at_pages ||
         (s->wal_pages < PAGES_BUSY && !idle))
         return;
-    s->wal_seen_ns = 0; /* look at the -wal now */
     if (ag_wal_same(s, &err) != AGENT_OK)
         return;
     if (ag_checkpoint(s, &complete, &err) != AGENT_OK) {
         /* Nothing is lost, the -wal only grows; a full disk or a busy lock may pass. */
-        if (err.detail == SQLITE_IOERR_FSYNC)
+        if (ag_is_fatal(err.detail))
             ag_sq_poison(s, &err);
         ag_log_line(&s->o.log, AG_LOG_WARN, "store", "checkpoint: %s", err.text);
         complete = false;

@@ -130,7 +130,6 @@ struct ag_sq_store {
     int checkpoint_at_pages;       /* not before so many */
     dev_t wal_dev;
     ino_t wal_ino;                 /* 0: not looked at yet */
-    int64_t wal_seen_ns;
 };
 
 struct ag_sq_reader {
@@ -165,7 +164,10 @@ void ag_checkpoint_at_close(struct ag_sq_store *s);
 agent_status ag_checkpoint(struct ag_sq_store *s, bool *out_complete, agent_error *err);
 /* The -wal is the one we write to; else nothing may be acknowledged any more. */
 agent_status ag_wal_same(struct ag_sq_store *s, agent_error *err);
+/* From here on every unit fails with this, until the file is opened again. */
 void ag_sq_poison(struct ag_sq_store *s, const agent_error *why);
+/* Whether after this extended code nothing that was written can be trusted to be there. */
+bool ag_is_fatal(int code);
 
 /* --- operations (apply_*.c): inside the write transaction; the story goes to u->error ------------------ */
 

@@ -152,7 +152,7 @@ static agent_status begin(struct ag_sq_store *s, agent_error *err)
 }
 
 /* An fsync that failed may have dropped what was to be written: nothing after it can be trusted. */
-static bool is_fatal(int code)
+bool ag_is_fatal(int code)
 {
     return code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC || code == SQLITE_IOERR_SHMMAP ||
            code == SQLITE_READONLY_DBMOVED;
@@ -176,18 +176,14 @@ static agent_status commit(struct ag_sq_store *s, int64_t wrote_before, agent_er
         roll_back(s); /* nothing to commit: no frame, no fsync, no count */
         return AGENT_OK;
     }
-    if ((rc = ag_wal_same(s, err)) != AGENT_OK) {
-        roll_back(s);
-        return rc;
-    }
     ag_token_window(s, true);
     if ((rc = run_stmt(s, AG_STMT_COMMIT, err)) == AGENT_OK) {
         ag_token_committed(s);
         ag_owner_settle(s, true);
-        return AGENT_OK;
+        return ag_wal_same(s, err);
     }
     ag_token_window(s, false);
-    if (is_fatal(sqlite3_extended_errcode(s->a.db)) && err != NULL)
+    if (ag_is_fatal(err->detail))
         ag_sq_poison(s, err);
     roll_back(s);
     return rc;
@@ -206,9 +202,9 @@ static enum outcome all_at_once(struct ag_sq_store *s, ag_unit *first, bool alon
         u->status = ag_apply_unit(s, u);
         if (u->status == AGENT_OK)
             continue;
-        if (sqlite3_get_autocommit(s->a.db) != 0) { /* SQLite gave up the whole transaction */
-            *err = u->error;
-            if (is_fatal(u->error.detail))
+        if (sqlite3_get_autocommit(s->a.db) != 0 || ag_is_fatal(u->error.detail)) {
+            *err = u->error; /* SQLite gave up the whole transaction, or we do */
+            if (ag_is_fatal(err->detail))
                 ag_sq_poison(s, err);
             roll_back(s);
             return BROKEN;

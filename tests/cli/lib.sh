@@ -25,7 +25,7 @@ finish() {
     exit "$failed"
 }
 trap finish EXIT
-trap 'exit 1' INT TERM
+trap 'failed=1; exit 1' INT TERM
 
 mkdir "$dir/home" "$dir/work"
 cd "$dir/work" || exit 1

@@ -1,0 +1,3 @@
+agent_test(lruk agent_cache m)
+agent_test(policies agent_cache m)
+agent_test(front_cache agent_cache)
