@@ -49,8 +49,8 @@ bench: deps-test
 
 soak: deps-test
 	@cmake --preset release -DBUILD_TESTING=ON >/dev/null && cmake --build --preset release -- --quiet
-	AGENTCTL=$(CURDIR)/build/release/agentctl SERVER=$(CURDIR)/build/release/tests/scripted_server \
-	    ROUNDS=1000 sh tests/crash.sh
+	AGENTCTL=$(CURDIR)/build/release/agentctl SCRIPTED=$(CURDIR)/build/release/tests/scripted_server \
+	    ROUNDS=1000 sh tests/crash_rounds.sh
 
 install: build
 	cmake --install build/release

@@ -13,6 +13,7 @@
 struct exam {
     struct cli *cli;
     int problems;
+    int waiting;   /* runs that wait for a decision */
     int sqlite[3]; /* version of the library; all 0: unknown */
 };
 
@@ -27,6 +28,8 @@ static void fact(void *ctx, const char *name, const char *value)
     } else {
         out_fmt(out, "%-26s %s\n", name, value == NULL ? "unknown" : value);
     }
+    if (value != NULL && strcmp(name, "runs_waiting") == 0)
+        exam->waiting = (int)strtol(value, NULL, 10);
     if (value != NULL && strcmp(name, "sqlite_version") == 0 &&
         sscanf(value, "%d.%d.%d", &exam->sqlite[0], &exam->sqlite[1], &exam->sqlite[2]) != 3)
         memset(exam->sqlite, 0, sizeof(exam->sqlite));
@@ -143,6 +146,8 @@ static int examine_file(struct exam *exam, struct advice *a)
     if (stat(cli->db_path, &st) == 0 && (st.st_mode & 077) != 0)
         advise(exam, a, true,
                cli_format("others may read '%s' (mode %04o): chmod 600 it", cli->db_path, (unsigned)(st.st_mode & 0777)));
+    if (exam->waiting > 0)
+        advise(exam, a, false, cli_format("%d runs wait for a decision: agentctl list runs --status waiting", exam->waiting));
     if (has_wal_reset(exam->sqlite))
         advise(exam, a, false,
                cli_format("SQLite %d.%d.%d has the WAL-reset bug (fixed in 3.51.3): agentctl checkpoints under its write "

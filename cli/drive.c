@@ -285,6 +285,8 @@ static int tell_refusal(struct drive *d, const agent_run_result *r, agent_error 
         rc = cli_exit_code(err->status); /* the row tells it */
     else
         rc = cli_fail_agent(d->cli, d->run.id == 0 ? d->agent : NULL, err);
+    if (!is_fine && d->mode != DRIVE_SILENT)
+        *err = d->cli->last; /* as it was told */
     if (d->mode == DRIVE_JSON || d->mode == DRIVE_LINES) {
         write_result(&d->cli->out, d->agent, d->run, d->session, status, r, is_fine ? &none : err);
         d->cli->owes_run_end = false;
@@ -319,8 +321,10 @@ static int tell_end(struct drive *d, const agent_run_result *r)
         show_answer(d, r);
     else if (d->mode == DRIVE_TEXT)
         close_line(d);
-    if (!is_fine && d->mode != DRIVE_SILENT)
+    if (!is_fine && d->mode != DRIVE_SILENT) {
         (void)cli_fail_agent(cli, r->run.id == 0 ? d->agent : NULL, &err);
+        err = cli->last; /* as it was told */
+    }
     if (d->mode == DRIVE_JSON || d->mode == DRIVE_LINES) {
         write_result(&cli->out, d->agent, r->run, r->session, r->status, r, &err);
         cli->owes_run_end = false;

@@ -80,8 +80,15 @@ int cli_fail(struct cli *cli, const agent_error *err)
     const char *text = err->text[0] != '\0' ? err->text : agent_status_text(err->status);
 
     cli->last = *err;
-    if (err->text[0] == '\0')
+    if (err->text[0] == '\0') {
         (void)snprintf(cli->last.text, sizeof(cli->last.text), "%s", text);
+    } else if (err->status == AGENT_ENOTFOUND && strstr(text, "no ") == NULL && strstr(text, "No ") == NULL &&
+               strstr(text, "not ") == NULL) { /* the engine names the thing; the code alone says that it is not there */
+        size_t n = strlen(text);
+
+        (void)snprintf(cli->last.text + n, sizeof(cli->last.text) - n, ": not found");
+    }
+    text = cli->last.text;
     out_flush(&cli->out); /* what was said before the error stands before it */
     say("agentctl: error: ", text, err->hint);
     if (err->status == AGENT_EKEY && cli->keys.refused.status != AGENT_OK)
@@ -187,6 +194,8 @@ int cli_fail_agent(struct cli *cli, const char *agent, agent_error *err)
         suggest_begin(&s, agent);
         if (agent_scan(cli->engine, AGENT_VIEW_AGENTS, NULL, take_name, &s, NULL) == AGENT_OK)
             hint_name(&s, "agent", "agentctl create NAME -m PROVIDER:MODEL makes one", err);
+        if (s.is_there && err->hint[0] == '\0')
+            cli_hint(err, "agentctl session ls %s lists its sessions", agent);
     }
     return cli_fail(cli, err);
 }

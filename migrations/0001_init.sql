@@ -355,7 +355,7 @@ SELECT run_id, strftime('%Y-%m-%dT%H:%M:%fZ', at_ms / 1000.0, 'unixepoch') AS at
     UNION ALL
     SELECT s.id >> 12, s.started_at_ms + coalesce(s.wall_us, 0) / 1000, 'step',
            'step ' || (s.id & 4095) || ' attempt ' || s.attempt || ' ' || s.status ||
-           coalesce(printf(' after %.1f ms', s.wall_us / 1000.0), '') ||
+           iif(s.wall_us IS NULL, '', printf(' after %.1f ms', s.wall_us / 1000.0)) ||
            iif(s.cached = 1, ', from the response cache', '') || coalesce(': ' || s.error, ''), s.id, 3
       FROM step s WHERE s.status <> 'running'
     UNION ALL
@@ -364,11 +364,11 @@ SELECT run_id, strftime('%Y-%m-%dT%H:%M:%fZ', at_ms / 1000.0, 'unixepoch') AS at
     UNION ALL
     SELECT c.id >> 12, c.started_at_ms + coalesce(c.wall_us, 0) / 1000, 'tool',
            'tool ' || c.tool || ' ' || c.call_id || ' ' || c.status ||
-           coalesce(printf(' after %.1f ms', c.wall_us / 1000.0), '') || coalesce(', ' || c.decision, ''), c.id, 3
+           iif(c.wall_us IS NULL, '', printf(' after %.1f ms', c.wall_us / 1000.0)) || coalesce(', ' || c.decision, ''), c.id, 3
       FROM tool_call c WHERE c.status <> 'intended' AND c.status <> 'running'
     UNION ALL
     SELECT r.id, r.ended_at_ms, 'ended',
-           r.status || coalesce(printf(' after %.1f ms', r.wall_us / 1000.0), '') || coalesce(': ' || r.error, ''),
+           r.status || iif(r.wall_us IS NULL, '', printf(' after %.1f ms', r.wall_us / 1000.0)) || coalesce(': ' || r.error, ''),
            r.id << 12 | 4095, 4
       FROM run r WHERE r.ended_at_ms IS NOT NULL)
  ORDER BY run_id, at_ms, id, phase;

@@ -1,0 +1,2 @@
+# The SQLite store beyond the interface, and the migrations.
+agent_test(store_sqlite agent_storage)

@@ -1,0 +1,810 @@
+/*
+ * The SQLite store where it is more than the interface: the file and its refusals, the transactions
+ * and what breaks them, what a person with sqlite3 finds. What every store does is in test_store*.c.
+ */
+#include <fcntl.h>
+#include <stdatomic.h>
+
+#include "sqlite_kit.h"
+#include "storage/sqlite/impl.h"
+
+static struct ag_sq_store *inner(void)
+{
+    return (struct ag_sq_store *)store;
+}
+
+static void write_file(const char *path, const char *bytes, size_t n, mode_t mode)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, bytes, n), (ssize_t)n);
+    (void)close(fd);
+}
+
+static char *read_file(const char *path, size_t *out_n)
+{
+    FILE *f = fopen(path, "rb");
+    char *p = ag_arena_alloc(&arena, 8 << 20);
+
+    ck_assert_ptr_nonnull(f);
+    *out_n = fread(p, 1, 8 << 20, f);
+    (void)fclose(f);
+    return p;
+}
+
+/* --- the file --------------------------------------------------------------------------------------- */
+
+START_TEST(a_new_file_is_private_whatever_the_umask)
+{
+    mode_t before = umask(0);
+
+    open_store();
+    (void)umask(before);
+    make_agent("demo");
+    (void)make_run(NULL, "hi", true);
+    ck_assert_uint_eq(mode_of(db_path), 0600);
+    ck_assert_uint_eq(mode_of(in_folder("a.db-wal")), 0600);
+    ck_assert_uint_eq(mode_of(in_folder("a.db-shm")), 0600);
+    ck_assert_uint_eq(mode_of(in_folder("a.db-owners")), 0600);
+}
+END_TEST
+
+START_TEST(a_new_file_says_what_it_is)
+{
+    open_store();
+    ask_is("PRAGMA application_id", "1095192148");
+    ask_is("PRAGMA user_version", "1");
+    ask_is("PRAGMA auto_vacuum", "2");
+    ask_is("PRAGMA journal_mode", "wal");
+    ask_is("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE TABLE%'"
+           " AND sql NOT LIKE '%STRICT%' AND name NOT LIKE 'memory_fts%' AND name NOT LIKE 'sqlite_%'", "0");
+}
+END_TEST
+
+START_TEST(the_last_close_leaves_one_complete_file)
+{
+    const char *copy = in_folder("copy.db");
+    size_t n;
+    char *bytes;
+
+    open_store();
+    make_agent("demo");
+    finish_run(make_run("s", "hi", true), "hello");
+    close_store();
+    ck_assert(!exists(in_folder("a.db-wal")));
+    ck_assert(!exists(in_folder("a.db-shm")));
+    bytes = read_file(db_path, &n);
+    write_file(copy, bytes, n, 0600);
+    (void)snprintf(db_path, sizeof(db_path), "%s", copy);
+    ask_is("SELECT output FROM v_runs", "hello");
+}
+END_TEST
+
+START_TEST(names_that_sqlite_reads_otherwise_are_just_files)
+{
+    static const char *const names[] = {":memory:", "file:x.db?mode=memory", "a b%20c#d?.db"};
+    char before[512];
+
+    ck_assert_ptr_nonnull(getcwd(before, sizeof(before)));
+    ck_assert_int_eq(chdir(folder), 0);
+    for (size_t i = 0; i < 3; i++) {
+        struct ag_store_options o = options_of(names[i]);
+
+        open_store_with(&o);
+        make_agent("demo");
+        close_store();
+        ck_assert_msg(exists(in_folder(names[i])), "'%s' was not made", names[i]);
+    }
+    ck_assert_int_eq(chdir(before), 0);
+}
+END_TEST
+
+START_TEST(a_store_opens_the_file_behind_a_symbolic_link)
+{
+    struct ag_store_options o = options_of(in_folder("link.db"));
+
+    open_store();
+    make_agent("demo");
+    close_store();
+    ck_assert_int_eq(symlink("a.db", o.path), 0);
+    open_store_with(&o);
+    (void)make_run(NULL, "hi", true);
+    ck_assert(exists(in_folder("a.db-owners")));
+    ck_assert(!exists(in_folder("link.db-owners"))); /* else two owners would not see each other */
+}
+END_TEST
+
+static void make_nothing(void)
+{
+}
+
+static void make_folder(void)
+{
+    ck_assert_int_eq(mkdir(db_path, 0700), 0);
+}
+
+static void make_text(void)
+{
+    static const char text[] = "this is a note of somebody's, and not a database: do not write over it\n";
+    char big[4096];
+
+    for (size_t i = 0; i < sizeof(big); i++)
+        big[i] = text[i % (sizeof(text) - 1)];
+    write_file(db_path, big, sizeof(big), 0600);
+}
+
+static void make_other(void)
+{
+    sqlite3 *db = NULL;
+
+    ck_assert_int_eq(sqlite3_open(db_path, &db), SQLITE_OK);
+    run_sql(db, "CREATE TABLE bookmarks (url TEXT)");
+    (void)sqlite3_close(db);
+}
+
+static void make_newer(void)
+{
+    open_store();
+    make_agent("demo");
+    close_store();
+    change_by_hand("PRAGMA journal_mode=DELETE; PRAGMA user_version=99");
+}
+
+static void lose_folder(void)
+{
+    (void)snprintf(db_path, sizeof(db_path), "%s/none/a.db", folder);
+}
+
+static const struct refusal {
+    const char *what;
+    void (*make)(void);
+    unsigned flags;
+    agent_status status;
+    const char *text; /* part of it */
+} refusals[] = {
+    {"missing", make_nothing, 0, AGENT_ENOTFOUND, "No such file"},
+    {"missing, inspected", make_nothing, AGENT_OPEN_INSPECT | AGENT_OPEN_CREATE, AGENT_ENOTFOUND, "No such file"},
+    {"missing folder", lose_folder, AGENT_OPEN_CREATE, AGENT_ENOTFOUND, "folder"},
+    {"a folder", make_folder, AGENT_OPEN_CREATE, AGENT_ESTORAGE, "is a folder"},
+    {"not a database", make_text, AGENT_OPEN_CREATE, AGENT_ESTORAGE, "not a database"},
+    {"not a database, inspected", make_text, AGENT_OPEN_INSPECT, AGENT_ESTORAGE, "not a database"},
+    {"not ours", make_other, AGENT_OPEN_CREATE, AGENT_ESTORAGE, "not one of this library's"},
+    {"not ours, inspected", make_other, AGENT_OPEN_INSPECT, AGENT_ESTORAGE, "not made by this library"},
+    {"newer", make_newer, AGENT_OPEN_CREATE, AGENT_ESCHEMA, "schema is 99"},
+};
+
+START_TEST(what_cannot_be_opened_is_named_with_a_remedy_and_left_alone)
+{
+    const struct refusal *r = &refusals[_i];
+    ag_store *none = (ag_store *)&err;
+    char *before = NULL, *after;
+    size_t n = 0, m;
+
+    r->make();
+    if (_i >= 4)
+        before = read_file(db_path, &n);
+    ck_assert_msg(try_open(db_path, r->flags, &none) == r->status, "%s: %s: %s", r->what,
+                  agent_status_name(err.status), err.text);
+    ck_assert_ptr_eq(none, (ag_store *)&err);
+    ck_assert_msg(strstr(err.text, r->text) != NULL, "%s: %s", r->what, err.text);
+    ck_assert_msg(strstr(err.text, db_path) != NULL, "%s: the file is not named: %s", r->what, err.text);
+    ck_assert_msg(err.hint[0] != '\0', "%s: no hint", r->what);
+    if (before != NULL) {
+        after = read_file(db_path, &m);
+        ck_assert_msg(n == m && memcmp(before, after, n) == 0, "%s: it was changed", r->what);
+        ck_assert(!exists(in_folder("a.db-wal")));
+    }
+    if (_i < 3)
+        ck_assert(!exists(db_path));
+}
+END_TEST
+
+/* Root may write everything, so this is somebody else's process. */
+static int as_nobody(void (*fn)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        if (geteuid() == 0)
+            child_check(setgid(65534) == 0 && setuid(65534) == 0);
+        fn();
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void open_read_only_file(void)
+{
+    ag_store *s = NULL;
+
+    child_check(try_open(db_path, 0, &s) == AGENT_ESTORAGE);
+    child_check(strstr(err.text, "is not writable") != NULL && strstr(err.hint, "chmod") != NULL);
+    child_check(try_open(db_path, AGENT_OPEN_INSPECT, &s) == AGENT_OK);
+    child_check(ag_store_reader_open(s, &reader, &err) == AGENT_OK);
+    child_check(ag_reader_sql(reader, "SELECT name FROM v_agents", count_rows, &(int){0}, &err) == AGENT_OK);
+    ag_reader_close(reader);
+    ag_store_close(s);
+}
+
+START_TEST(a_read_only_file_or_folder_is_told_and_can_be_inspected)
+{
+    open_store();
+    make_agent("demo");
+    close_store();
+    ck_assert_int_eq(chmod(db_path, 0444), 0);
+    ck_assert_int_eq(chmod(folder, 0555), 0);
+    ck_assert_int_eq(as_nobody(open_read_only_file), 0);
+    ck_assert_int_eq(chmod(folder, 0700), 0);
+}
+END_TEST
+
+static void open_in_read_only_folder(void)
+{
+    ag_store *s = NULL;
+
+    child_check(try_open(db_path, AGENT_OPEN_CREATE, &s) == AGENT_ESTORAGE);
+    child_check(strstr(err.text, folder) != NULL && err.hint[0] != '\0');
+}
+
+START_TEST(a_file_cannot_be_made_where_the_folder_is_not_writable)
+{
+    ck_assert_int_eq(chmod(folder, 0555), 0);
+    ck_assert_int_eq(as_nobody(open_in_read_only_folder), 0);
+    ck_assert_int_eq(chmod(folder, 0700), 0);
+    ck_assert(!exists(db_path));
+}
+END_TEST
+
+START_TEST(a_newer_file_is_inspected_by_sql_alone)
+{
+    ag_store *s = NULL;
+    int rows = 0;
+
+    make_newer();
+    ck_assert_int_eq(try_open(db_path, AGENT_OPEN_INSPECT, &s), AGENT_OK);
+    store = s;
+    ck_assert_int_eq(ag_store_reader_open(store, &reader, &err), AGENT_OK);
+    ck_assert_int_eq(ag_reader_scan(reader, AGENT_VIEW_AGENTS, NULL, count_rows, &rows, &err), AGENT_ESCHEMA);
+    ck_assert_msg(strstr(err.text, "99") != NULL && strstr(err.text, "up to 1") != NULL, "%s", err.text);
+    ck_assert_int_eq(ag_reader_sql(reader, "SELECT name FROM agent", count_rows, &rows, &err), AGENT_OK);
+    ck_assert_int_eq(rows, 1);
+}
+END_TEST
+
+START_TEST(an_inspector_reads_beside_a_writer_and_changes_nothing)
+{
+    ag_store *s = NULL;
+    ag_reader *r = NULL;
+    struct waiting *w = agent_unit("late");
+    int rows = 0;
+
+    open_store();
+    make_agent("demo");
+    ck_assert_int_eq(try_open(db_path, AGENT_OPEN_INSPECT, &s), AGENT_OK);
+    ck_assert_int_eq(ag_store_reader_open(s, &r, &err), AGENT_OK);
+    make_agent("other"); /* after the inspector came */
+    ck_assert_int_eq(ag_reader_scan(r, AGENT_VIEW_AGENTS, NULL, count_rows, &rows, &err), AGENT_OK);
+    ck_assert_int_eq(rows, 2);
+    ck_assert(ag_store_submit(s, &w->unit)); /* refused at once */
+    ck_assert_int_eq(w->unit.status, AGENT_ESTORAGE);
+    ck_assert(strstr(w->unit.error.text, "reading only") != NULL);
+    ag_reader_close(r);
+    ag_store_close(s);
+    make_agent("still writing");
+}
+END_TEST
+
+START_TEST(an_empty_file_becomes_ours)
+{
+    write_file(db_path, "", 0, 0600);
+    open_store();
+    make_agent("demo");
+    ask_is("PRAGMA user_version", "1");
+}
+END_TEST
+
+START_TEST(network_file_systems_are_known_by_their_magic)
+{
+    ck_assert_str_eq(ag_network_fs_name(0x6969), "NFS");
+    ck_assert_str_eq(ag_network_fs_name(0x01021997), "9p");
+    ck_assert_ptr_null(ag_network_fs_name(0xef53)); /* ext4 */
+    ck_assert_ptr_null(ag_network_fs_name(0x01021994)); /* tmpfs */
+}
+END_TEST
+
+/* As on a network file system where it was allowed: no shared memory, no wal-index. */
+START_TEST(without_wal_the_same_store_works_in_a_rollback_journal)
+{
+    open_store();
+    make_agent("demo");
+    inner()->network = true;
+    ag_token_drop(inner());
+    ck_assert_int_eq(ag_db_exec(&inner()->a, "PRAGMA journal_mode=DELETE", &err), AGENT_OK);
+    finish_run(make_run("s", "hi", true), "hello");
+    ask_is("SELECT status FROM v_runs", "succeeded");
+    ck_assert_str_eq(findings(store), "");
+}
+END_TEST
+
+START_TEST(an_open_that_runs_out_of_memory_leaves_nothing_behind)
+{
+    bool opened = false;
+
+    open_store();
+    make_agent("demo");
+    close_store();
+    for (unsigned long n = 1; !opened && n < 200; n++) {
+        ag_store *s = NULL;
+        ag_reader *r = NULL;
+
+        (void)ag_mem_fail_at(n);
+        if (try_open(db_path, 0, &s) == AGENT_OK)
+            opened = ag_store_reader_open(s, &r, &err) == AGENT_OK;
+        (void)ag_mem_fail_at(0);
+        if (!opened)
+            ck_assert_int_eq(err.status, AGENT_ENOMEM);
+        ag_reader_close(r);
+        ag_store_close(s);
+    }
+    ck_assert(opened);
+}
+END_TEST
+
+/* --- statements ---------------------------------------------------------------------------------------- */
+
+START_TEST(every_statement_fits_the_newest_schema)
+{
+    const struct ag_stmt_def *def = &ag_stmt_defs[_i];
+    sqlite3_stmt *st = NULL;
+
+    ck_assert_msg(def->sql != NULL, "statement %d has no text", _i);
+    open_store();
+    ck_assert_msg(sqlite3_prepare_v2(inner()->a.db, def->sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", def->sql,
+                  sqlite3_errmsg(inner()->a.db));
+    ck_assert_msg(sqlite3_bind_parameter_count(st) == def->binds, "binds: %s", def->sql);
+    ck_assert_msg((sqlite3_stmt_readonly(st) != 0) == def->readonly, "readonly: %s", def->sql);
+    (void)sqlite3_finalize(st);
+}
+END_TEST
+
+/* --- transactions ------------------------------------------------------------------------------------- */
+
+static struct waiting *bad_unit(void) /* writes, then fails */
+{
+    struct waiting *w = agent_unit("ghost");
+
+    add_op(w, AG_OP_TOOL_RM)->name.name = S("no such tool");
+    return w;
+}
+
+START_TEST(a_failing_unit_in_a_batch_is_undone_alone)
+{
+    struct waiting *units[6];
+
+    open_store();
+    make_agent("demo");
+    units[0] = new_unit(NOW);
+    (void)create_in(units[0], "one", "a", true); /* brings the owner into this very transaction */
+    units[1] = bad_unit();
+    units[2] = new_unit(NOW);
+    (void)create_in(units[2], "two", "b", true);
+    units[3] = agent_unit("more");
+    units[4] = bad_unit();
+    units[5] = new_unit(NOW);
+    (void)create_in(units[5], "one", "c", true);
+    for (int i = 0; i < 6; i++)
+        ck_assert(!ag_store_submit(store, &units[i]->unit));
+    ag_store_flush(store);
+    for (int i = 0; i < 6; i++)
+        ck_assert_int_eq(wait_for(units[i]), i == 1 || i == 4 ? AGENT_ENOTFOUND : AGENT_OK);
+    ask_is("SELECT name FROM agent ORDER BY name", "demo\nmore");
+    ask_is("SELECT input, status FROM run ORDER BY id", "a running\nb running\nc queued");
+    ask_is("SELECT count(DISTINCT owner_id) FROM run WHERE owner_id IN (SELECT o.id FROM owner o)", "1");
+    ck_assert_str_eq(findings(store), "");
+}
+END_TEST
+
+START_TEST(an_owner_that_a_failing_unit_brought_is_undone_with_it)
+{
+    struct waiting *w = new_unit(NOW), *good = new_unit(NOW);
+
+    open_store();
+    make_agent("demo");
+    (void)create_in(w, NULL, "a", true);
+    add_op(w, AG_OP_TOOL_RM)->name.name = S("no such tool");
+    (void)create_in(good, NULL, "b", true);
+    ck_assert(!ag_store_submit(store, &w->unit));
+    ck_assert(!ag_store_submit(store, &good->unit));
+    ag_store_flush(store);
+    ck_assert_int_eq(wait_for(w), AGENT_ENOTFOUND);
+    ck_assert_int_eq(wait_for(good), AGENT_OK);
+    ask_is("SELECT input, owner_id IN (SELECT o.id FROM owner o) FROM run", "b 1");
+    ck_assert(ag_owner_alive(inner(), atomic_load(&inner()->owners.id)));
+}
+END_TEST
+
+START_TEST(a_full_disk_fails_the_unit_with_a_remedy_and_passes)
+{
+    char big[70000];
+    struct waiting *w = new_unit(NOW);
+    struct ag_op_run_create *c;
+    int64_t pages, ignored;
+
+    open_store();
+    make_agent("demo");
+    memset(big, 'x', sizeof(big) - 1);
+    big[sizeof(big) - 1] = '\0';
+    ck_assert_int_eq(ag_db_int(&inner()->a, "PRAGMA page_count", &pages, &err), AGENT_OK);
+    ck_assert_int_eq(ag_db_int(&inner()->a, ag_arena_printf(&arena, "PRAGMA max_page_count=%d", (int)pages + 3),
+                               &ignored, &err), AGENT_OK);
+    c = create_in(w, NULL, big, true);
+    ck_assert_int_eq(commit(w), AGENT_ESTORAGE);
+    ck_assert_int_eq(err.detail & 0xff, SQLITE_FULL);
+    ck_assert_msg(strstr(err.text, "no space left") != NULL && strstr(err.hint, "free space") != NULL, "%s", err.text);
+    ask_is("SELECT count(*) FROM run", "0");
+    ck_assert_int_eq(ag_db_int(&inner()->a, "PRAGMA max_page_count=1000000", &ignored, &err), AGENT_OK);
+    c = make_run(NULL, big, true); /* the same connection goes on */
+    finish_run(c, "fine");
+    ck_assert_str_eq(findings(store), "");
+}
+END_TEST
+
+START_TEST(on_a_full_disk_the_units_that_fit_are_committed)
+{
+    char big[70000];
+    struct waiting *small = agent_unit("small"), *large = new_unit(NOW);
+    int64_t pages, ignored;
+
+    open_store();
+    make_agent("demo");
+    memset(big, 'x', sizeof(big) - 1);
+    big[sizeof(big) - 1] = '\0';
+    ck_assert_int_eq(ag_db_int(&inner()->a, "PRAGMA page_count", &pages, &err), AGENT_OK);
+    ck_assert_int_eq(ag_db_int(&inner()->a, ag_arena_printf(&arena, "PRAGMA max_page_count=%d", (int)pages + 3),
+                               &ignored, &err), AGENT_OK);
+    (void)create_in(large, NULL, big, true);
+    ck_assert(!ag_store_submit(store, &large->unit));
+    ck_assert(!ag_store_submit(store, &small->unit));
+    ag_store_flush(store);
+    ck_assert_int_eq(wait_for(large), AGENT_ESTORAGE);
+    ck_assert_int_eq(wait_for(small), AGENT_OK);
+    ask_is("SELECT name FROM agent", "demo\nsmall");
+}
+END_TEST
+
+static int64_t fake_now;
+
+static int64_t fake_mono(void *ctx)
+{
+    (void)ctx;
+    return fake_now;
+}
+
+static int64_t fake_unix(void *ctx)
+{
+    (void)ctx;
+    return NOW;
+}
+
+static const ag_clock fake_clock = {fake_unix, fake_mono, NULL};
+
+static struct waiting *journal_unit(const struct ag_op_run_create *run, const char *text)
+{
+    struct waiting *w = new_unit(NOW);
+
+    w->unit.lazy = true;
+    w->unit.fence_run_id = run->out_run_id;
+    w->unit.fence_attempt = run->out_attempt;
+    add_op(w, AG_OP_JOURNAL)->journal = (struct ag_op_journal){.run_id = run->out_run_id, .number = 1,
+                                                               .text = ag_str_of(text)};
+    return w;
+}
+
+START_TEST(a_lazy_unit_waits_for_a_ride_or_a_quarter_second)
+{
+    struct ag_store_options o = options_of(db_path);
+    struct ag_op_run_create *run;
+    struct waiting *first, *second;
+
+    o.clock = &fake_clock;
+    open_store_with(&o);
+    make_agent("demo");
+    run = make_run(NULL, "hi", true);
+    first = journal_unit(run, "Hel");
+    ck_assert(!ag_store_submit(store, &first->unit));
+    ag_store_flush(store);
+    ck_assert(!first->done);
+    make_agent("ride");
+    ck_assert(first->done);
+    second = journal_unit(run, "lo");
+    ck_assert(!ag_store_submit(store, &second->unit));
+    fake_now += 249000000;
+    ag_store_flush(store);
+    ck_assert(!second->done);
+    fake_now += 2000000;
+    ag_store_flush(store);
+    ck_assert(second->done);
+    ask_is("SELECT group_concat(text, '') FROM (SELECT text FROM journal ORDER BY id)", "Hello");
+    finish_run(run, "Hello");
+    ask_is("SELECT count(*) FROM journal", "0");
+}
+END_TEST
+
+START_TEST(a_journal_longer_than_its_chunks_keeps_all_of_it)
+{
+    struct ag_op_run_create *run;
+
+    open_store();
+    make_agent("demo");
+    run = make_run(NULL, "hi", true);
+    for (int i = 0; i < 600; i++) {
+        struct waiting *w = journal_unit(run, "0123456789");
+
+        w->unit.lazy = false;
+        commit_ok(w);
+    }
+    ask_is("SELECT count(*), sum(length(text)), min(id >> 21), max(id >> 9 & 4095) FROM journal", "512 6000 1 1");
+    finish_run(run, "x");
+    ask_is("SELECT count(*) FROM journal", "0");
+}
+END_TEST
+
+START_TEST(a_lazy_unit_is_committed_by_the_writer_itself)
+{
+    struct ag_op_run_create *run;
+    struct waiting *w;
+
+    open_threaded();
+    make_agent("demo");
+    run = make_run(NULL, "hi", true);
+    w = journal_unit(run, "alone");
+    ck_assert_int_eq(commit(w), AGENT_OK);
+    ask_is("SELECT text FROM journal", "alone");
+}
+END_TEST
+
+START_TEST(a_stranger_who_holds_the_lock_is_named_by_pid)
+{
+    struct ag_store_options o = options_of(db_path);
+    int hold[2], go[2], status;
+    char byte, pid_text[32];
+    pid_t pid;
+
+    o.busy_timeout_ms = 100;
+    open_store_with(&o);
+    make_agent("demo");
+    close_store();
+    ck_assert_int_eq(pipe(hold), 0);
+    ck_assert_int_eq(pipe(go), 0);
+    if ((pid = fork()) == 0) {
+        sqlite3 *db = stranger();
+
+        run_sql(db, "BEGIN IMMEDIATE");
+        (void)!write(hold[1], "x", 1);
+        (void)!read(go[0], &byte, 1);
+        _exit(0);
+    }
+    open_store_with(&o);
+    ck_assert_int_eq(read(hold[0], &byte, 1), 1);
+    ck_assert_int_eq(commit(agent_unit("late")), AGENT_EBUSY);
+    (void)snprintf(pid_text, sizeof(pid_text), "PID %d", (int)pid);
+    ck_assert_msg(strstr(err.text, pid_text) != NULL, "%s", err.text);
+    ck_assert_msg(strstr(err.text, db_path) != NULL && err.hint[0] != '\0', "%s", err.text);
+    (void)!write(go[1], "x", 1);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    make_agent("late"); /* the same store, once it is free */
+    for (int i = 0; i < 2; i++) {
+        (void)close(hold[i]);
+        (void)close(go[i]);
+    }
+}
+END_TEST
+
+START_TEST(after_its_wal_was_deleted_nothing_is_acknowledged_any_more)
+{
+    open_store();
+    make_agent("demo");
+    ck_assert_int_eq(unlink(in_folder("a.db-wal")), 0);
+    ck_assert_int_eq(commit(agent_unit("lost")), AGENT_ESTORAGE);
+    ck_assert_msg(strstr(err.text, "-wal was deleted") != NULL, "%s", err.text);
+    ck_assert_int_eq(commit(agent_unit("lost too")), AGENT_ESTORAGE);
+    ck_assert_msg(strstr(err.hint, "open the file again") != NULL, "%s", err.hint);
+    close_store();
+    open_store();
+    make_agent("found");
+}
+END_TEST
+
+START_TEST(a_reader_sees_what_was_acknowledged)
+{
+    open_threaded();
+    make_agent("demo");
+    for (int i = 1; i <= 50; i++) {
+        int rows = 0;
+
+        (void)make_run(NULL, "hi", false);
+        ck_assert_int_eq(ag_reader_scan(reader, AGENT_VIEW_RUNS, NULL, count_rows, &rows, &err), AGENT_OK);
+        ck_assert_int_eq(rows, i);
+    }
+}
+END_TEST
+
+static int64_t wal_bytes(void)
+{
+    struct stat st;
+
+    return stat(in_folder("a.db-wal"), &st) == 0 ? (int64_t)st.st_size : 0;
+}
+
+START_TEST(the_wal_stays_small_under_load)
+{
+    char text[3000];
+
+    memset(text, 'y', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    open_threaded();
+    make_agent("demo");
+    for (int i = 0; i < 3000; i++)
+        (void)make_run(NULL, text, false);
+    ck_assert_int_lt(wal_bytes(), 8 << 20);
+    ck_assert_ptr_nonnull(inner()->b.db); /* it did checkpoint */
+}
+END_TEST
+
+START_TEST(a_reader_that_stands_still_only_lets_the_wal_grow)
+{
+    char text[3000];
+    sqlite3 *slow;
+
+    memset(text, 'z', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    open_store();
+    make_agent("demo");
+    slow = stranger();
+    run_sql(slow, "BEGIN; SELECT count(*) FROM run");
+    for (int i = 0; i < 1500; i++)
+        (void)make_run(NULL, text, false);
+    ck_assert_int_gt(wal_bytes(), 4 << 20);
+    ck_assert_str_eq(ask_on(slow, "SELECT count(*) FROM run"), "0");
+    run_sql(slow, "COMMIT");
+    (void)sqlite3_close(slow);
+    for (int i = 0; i < 1500; i++)
+        (void)make_run(NULL, text, false);
+    ck_assert_int_lt(inner()->wal_pages, 2000); /* begun anew */
+    ask_is("SELECT count(*) FROM run", "3000");
+}
+END_TEST
+
+/* --- change token ---------------------------------------------------------------------------------------- */
+
+START_TEST(the_token_moves_with_every_foreign_commit_and_only_then)
+{
+    uint64_t token;
+
+    open_store();
+    make_agent("demo");
+    ck_assert_ptr_nonnull(inner()->token.header);
+    token = ag_store_change_token(store);
+    for (int i = 0; i < 20; i++) {
+        finish_run(make_run(NULL, "hi", true), "x");
+        ck_assert_uint_eq(ag_store_change_token(store), token);
+    }
+    for (int i = 0; i < 20; i++) {
+        uint64_t moved;
+
+        change_by_hand("UPDATE agent SET updated_at_ms = updated_at_ms + 1");
+        moved = ag_store_change_token(store);
+        ck_assert_uint_ne(moved, token);
+        token = moved;
+        if (i % 3 == 0) {
+            (void)make_run(NULL, "hi", true); /* takes it in, and does not hide it */
+            ck_assert_uint_eq(ag_store_change_token(store), token);
+        }
+    }
+}
+END_TEST
+
+static atomic_bool watching;
+
+static void *watch(void *arg)
+{
+    uint64_t token = ag_store_change_token(arg);
+    intptr_t changes = 0;
+
+    while (atomic_load(&watching))
+        if (ag_store_change_token(arg) != token) {
+            token = ag_store_change_token(arg);
+            changes++;
+        }
+    return (void *)changes;
+}
+
+START_TEST(a_thread_that_watches_never_mistakes_an_own_commit)
+{
+    pthread_t thread;
+    void *changes;
+
+    open_threaded();
+    make_agent("demo");
+    atomic_store(&watching, true);
+    ck_assert_int_eq(pthread_create(&thread, NULL, watch, store), 0);
+    for (int i = 0; i < 500; i++)
+        (void)make_run(NULL, "hi", false);
+    atomic_store(&watching, false);
+    ck_assert_int_eq(pthread_join(thread, &changes), 0);
+    ck_assert_int_eq((intptr_t)changes, 0);
+}
+END_TEST
+
+START_TEST(where_the_wal_index_is_not_to_be_trusted_sqlite_is_asked)
+{
+    uint64_t token;
+
+    open_store();
+    make_agent("demo");
+    atomic_store(&inner()->token.broken, true);
+    token = ag_store_change_token(store);
+    change_by_hand("UPDATE agent SET updated_at_ms = 1");
+    for (int i = 0; i < 200 && ag_store_change_token(store) == token; i++)
+        (void)usleep(10000);
+    ck_assert_uint_ne(ag_store_change_token(store), token);
+}
+END_TEST
+
+Suite *store_sqlite_suite(void)
+{
+    Suite *suite = suite_create("store_sqlite");
+    TCase *file = tcase_create("file"), *statements = tcase_create("statements");
+    TCase *transactions = tcase_create("transactions"), *token = tcase_create("token");
+
+    tcase_add_checked_fixture(file, begin_folder, end_folder);
+    tcase_set_timeout(file, 60);
+    tcase_add_test(file, a_new_file_is_private_whatever_the_umask);
+    tcase_add_test(file, a_new_file_says_what_it_is);
+    tcase_add_test(file, the_last_close_leaves_one_complete_file);
+    tcase_add_test(file, names_that_sqlite_reads_otherwise_are_just_files);
+    tcase_add_test(file, a_store_opens_the_file_behind_a_symbolic_link);
+    tcase_add_loop_test(file, what_cannot_be_opened_is_named_with_a_remedy_and_left_alone, 0,
+                        (int)(sizeof(refusals) / sizeof(refusals[0])));
+    tcase_add_test(file, a_read_only_file_or_folder_is_told_and_can_be_inspected);
+    tcase_add_test(file, a_file_cannot_be_made_where_the_folder_is_not_writable);
+    tcase_add_test(file, a_newer_file_is_inspected_by_sql_alone);
+    tcase_add_test(file, an_inspector_reads_beside_a_writer_and_changes_nothing);
+    tcase_add_test(file, an_empty_file_becomes_ours);
+    tcase_add_test(file, network_file_systems_are_known_by_their_magic);
+    tcase_add_test(file, without_wal_the_same_store_works_in_a_rollback_journal);
+    tcase_add_test(file, an_open_that_runs_out_of_memory_leaves_nothing_behind);
+    suite_add_tcase(suite, file);
+
+    tcase_add_checked_fixture(statements, begin_folder, end_folder);
+    tcase_add_loop_test(statements, every_statement_fits_the_newest_schema, 0, AG_STMT_COUNT);
+    suite_add_tcase(suite, statements);
+
+    tcase_add_checked_fixture(transactions, begin_folder, end_folder);
+    tcase_set_timeout(transactions, 120);
+    tcase_add_test(transactions, a_failing_unit_in_a_batch_is_undone_alone);
+    tcase_add_test(transactions, an_owner_that_a_failing_unit_brought_is_undone_with_it);
+    tcase_add_test(transactions, a_full_disk_fails_the_unit_with_a_remedy_and_passes);
+    tcase_add_test(transactions, on_a_full_disk_the_units_that_fit_are_committed);
+    tcase_add_test(transactions, a_lazy_unit_waits_for_a_ride_or_a_quarter_second);
+    tcase_add_test(transactions, a_journal_longer_than_its_chunks_keeps_all_of_it);
+    tcase_add_test(transactions, a_lazy_unit_is_committed_by_the_writer_itself);
+    tcase_add_test(transactions, a_stranger_who_holds_the_lock_is_named_by_pid);
+    tcase_add_test(transactions, after_its_wal_was_deleted_nothing_is_acknowledged_any_more);
+    tcase_add_test(transactions, a_reader_sees_what_was_acknowledged);
+    tcase_add_test(transactions, the_wal_stays_small_under_load);
+    tcase_add_test(transactions, a_reader_that_stands_still_only_lets_the_wal_grow);
+    suite_add_tcase(suite, transactions);
+
+    tcase_add_checked_fixture(token, begin_folder, end_folder);
+    tcase_set_timeout(token, 60);
+    tcase_add_test(token, the_token_moves_with_every_foreign_commit_and_only_then);
+    tcase_add_test(token, a_thread_that_watches_never_mistakes_an_own_commit);
+    tcase_add_test(token, where_the_wal_index_is_not_to_be_trusted_sqlite_is_asked);
+    suite_add_tcase(suite, token);
+    return suite;
+}
