@@ -19,6 +19,7 @@ struct bare {
     bool normal;      /* synchronous=NORMAL instead of FULL */
     double batch;     /* units in a commit, on average; 0: the units of one run */
     int in_flight;    /* how many runs' first units come before their last */
+    long most;        /* stops after so many runs, and then compares nothing; 0: all */
 };
 
 struct bare_result {

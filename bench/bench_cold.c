@@ -185,6 +185,10 @@ void bench_cold(struct bench_run *b)
     struct fill fill_small = {small, 0}, fill_big = {big, big_mb * MB};
     struct starts s;
 
+    if (bench_program((const char *const[]){"sqlite3", "-version", NULL}, folder, sizeof(folder)) != 0) {
+        bench_note(b, "not measured: the program sqlite3, its baseline, is not installed");
+        return;
+    }
     if (!bench_expect(b, o->agentctl[0] != '\0', "agentctl is not beside this program: name it with --agentctl") ||
         !bench_expect(b, o->helper[0] != '\0', "agent-bench-spawn is not beside this program") ||
         !bench_folder(b, folder, sizeof(folder)))

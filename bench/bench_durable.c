@@ -3,15 +3,12 @@
  * very file into an empty one, in batches of the size that the engine's commits had on average, and
  * once more with one commit for each run and one for each unit.
  */
-#include <stdlib.h>
-#include <string.h>
+#include <pthread.h>
 
 #include "bench/bare.h"
 #include "bench/load.h"
 
 /* --- create_durable -------------------------------------------------------------------------------------- */
-
-#include <pthread.h>
 
 #define THREADS 64
 
@@ -172,13 +169,13 @@ static bool bare_work(void *arg, void *out, char *why)
     return bare_write(arg, out, why);
 }
 
-/* Writes the rows of `from` once more, bare. */
+/* Writes the rows of `from` once more, bare: all of them, or those of the first `most` runs. */
 static bool measure_bare(struct bench_run *b, const char *folder, const char *from, double batch, int in_flight,
-                         struct bare_result *out)
+                         long most, struct bare_result *out)
 {
     char to[450];
     char nothing;
-    struct bare w = {.from = from, .to = to, .batch = batch, .in_flight = in_flight};
+    struct bare w = {.from = from, .to = to, .batch = batch, .in_flight = in_flight, .most = most};
     bool ok;
 
     (void)snprintf(to, sizeof(to), "%s/bare.db", folder);
@@ -191,6 +188,8 @@ static bool measure_bare(struct bench_run *b, const char *folder, const char *fr
     }
     return ok;
 }
+
+#define SINGLE_RUNS 1000 /* as many as one commit each need to be measured */
 
 enum way { FULL_1, FULL_2, NORMAL_1, WAYS };
 
@@ -244,8 +243,9 @@ static bool measure_way(struct bench_run *b, const struct grid *g, int load, enu
             bench_add(s->p99, r.load.p99_us / 1e3);
             bench_add(s->batch, batch);
             bench_add(s->cpu, r.load.cpu_s * 1e6 / (double)l.runs);
-            ok = measure_bare(b, folder, path, batch < 1 ? 1 : batch, l.in_flight, &bare) &&
-                 measure_bare(b, folder, path, 0, 1, &by_run) && measure_bare(b, folder, path, 1, 1, &by_unit);
+            ok = measure_bare(b, folder, path, batch < 1 ? 1 : batch, l.in_flight, 0, &bare) &&
+                 measure_bare(b, folder, path, 0, 1, SINGLE_RUNS, &by_run) &&
+                 measure_bare(b, folder, path, 1, 1, SINGLE_RUNS, &by_unit);
             if (ok) {
                 bench_add(s->bare, (double)bare.runs / bare.wall_s);
                 bench_add(s->bare_run, (double)by_run.runs / by_run.wall_s);
@@ -302,11 +302,11 @@ void bench_durable(struct bench_run *b)
         .load = {.input = "What is the capital of France, and since when?", .expect = "capital of France"},
         .count = 4,
         .in_flight = {1, 8, 64, 128},
-        .runs = {bench_size(b, 500, 20), bench_size(b, 2000, 80), bench_size(b, 8000, 320), bench_size(b, 8000, 640)},
+        .runs = {bench_size(b, 300, 20), bench_size(b, 1500, 80), bench_size(b, 6000, 320), bench_size(b, 6000, 640)},
         .units = 2,
     };
 
-    measure_grid(b, &g, bench_rounds(b, 3));
+    measure_grid(b, &g, bench_rounds(b, 5));
 }
 
 void bench_run_tool_durable(struct bench_run *b)
@@ -407,7 +407,8 @@ void bench_durable25(struct bench_run *b)
             }
             if (ok && order[i] == 0) {
                 bench_add(open_ms, r.open_ms);
-                ok = measure_bare(b, folder, path, 1, 1, &by_unit) && measure_bare(b, folder, path, 0, 1, &by_run);
+                ok = measure_bare(b, folder, path, 1, 1, 0, &by_unit) &&
+                     measure_bare(b, folder, path, 0, 1, 0, &by_run);
                 if (ok) {
                     bench_add(bare, by_unit.wall_s * 1e3 / TURNS);
                     bench_add(bare_turn, by_run.wall_s * 1e3 / TURNS);

@@ -116,8 +116,11 @@ static bool drive_here(agent_engine *engine, const struct load *l, struct load_r
 struct item {
     struct drive *drive;
     agent_run *run;
+    atomic_int seen; /* of RETURNED and ENDED; with both the handle may be given back */
     int64_t began_ns, ended_ns;
 };
+
+enum { RETURNED = 1, ENDED = 2, FREED = 4 };
 
 struct drive {
     agent_engine *engine;
@@ -137,6 +140,15 @@ static void give_up(struct drive *d, const char *why)
         (void)snprintf(d->why, sizeof(d->why), "%s", why);
     (void)pthread_cond_signal(&d->over);
     (void)pthread_mutex_unlock(&d->lock);
+}
+
+/* A handle is given back a while after its last event, so that no more than some are held. */
+static void free_old(struct drive *d, long i)
+{
+    if (i >= 0 && atomic_load(&d->items[i].seen) == (RETURNED | ENDED)) {
+        atomic_store(&d->items[i].seen, FREED);
+        agent_run_free(d->items[i].run);
+    }
 }
 
 static void count(struct drive *d, atomic_long *what)
@@ -167,7 +179,10 @@ static void start_next(struct drive *d)
     if (agent_run_start(d->engine, &q, &d->items[i].run, &err) != AGENT_OK) {
         (void)fail(why, "start a run", &err);
         give_up(d, why);
+        return;
     }
+    (void)atomic_fetch_or(&d->items[i].seen, RETURNED);
+    free_old(d, i - 4L * d->load->in_flight - 64);
     count(d, &d->returned);
 }
 
@@ -182,46 +197,55 @@ static void on_event(void *ctx, const agent_event *e)
     item->ended_ns = bench_now_ns();
     if (!right(d->load, e->result, why))
         give_up(d, why);
+    (void)atomic_fetch_or(&item->seen, ENDED);
     start_next(d);
     count(d, &d->ended);
 }
 
 static bool drive_threads(agent_engine *engine, const struct load *l, struct load_result *out, char *why)
 {
-    struct drive d = {.engine = engine, .load = l, .lock = PTHREAD_MUTEX_INITIALIZER, .over = PTHREAD_COND_INITIALIZER};
-    double *us = calloc((size_t)l->runs, sizeof(double));
+    struct drive *d = calloc(1, sizeof(*d));
+    struct item *items = calloc((size_t)l->runs, sizeof(*items));
+    double *us = calloc((size_t)l->runs, sizeof(*us));
 
-    d.items = calloc((size_t)l->runs, sizeof(*d.items));
-    if (d.items == NULL || us == NULL) {
-        free(d.items);
+    if (d == NULL || items == NULL || us == NULL) {
+        free(d);
+        free(items);
         free(us);
         (void)snprintf(why, BENCH_WHY_MAX, "out of memory");
         return false;
     }
+    d->engine = engine;
+    d->load = l;
+    d->items = items;
+    (void)pthread_mutex_init(&d->lock, NULL);
+    (void)pthread_cond_init(&d->over, NULL);
     for (int i = 0; i < l->in_flight; i++)
-        start_next(&d);
-    (void)pthread_mutex_lock(&d.lock);
-    while (!atomic_load(&d.failed) && (atomic_load(&d.ended) < l->runs || atomic_load(&d.returned) < l->runs))
-        (void)pthread_cond_wait(&d.over, &d.lock);
-    (void)pthread_mutex_unlock(&d.lock);
-    if (atomic_load(&d.failed)) { /* runs may still be under way: their items stay, and the child ends */
-        (void)snprintf(why, BENCH_WHY_MAX, "%s", d.why);
-        free(us);
+        start_next(d);
+    (void)pthread_mutex_lock(&d->lock);
+    while (!atomic_load(&d->failed) && (atomic_load(&d->ended) < l->runs || atomic_load(&d->returned) < l->runs))
+        (void)pthread_cond_wait(&d->over, &d->lock);
+    (void)snprintf(why, BENCH_WHY_MAX, "%s", d->why);
+    (void)pthread_mutex_unlock(&d->lock);
+    if (atomic_load(&d->failed)) /* runs are under way still: what they use stays until this child ends */
         return false;
-    }
-    for (long i = 0; i < l->runs; i++)
-        us[i] = (double)(d.items[i].ended_ns - d.items[i].began_ns) / 1e3;
-    out->p50_us = bench_quantile(us, (size_t)l->runs, 0.5);
-    out->p99_us = bench_quantile(us, (size_t)l->runs, 0.99);
-    out->succeeded = l->runs;
     for (long i = 0; i < l->runs; i++) {
         const agent_run_result *result;
 
-        /* the last event has been delivered; the handle may still be on its way out of the worker */
-        (void)agent_run_wait(d.items[i].run, -1, &result, NULL);
-        agent_run_free(d.items[i].run);
+        us[i] = (double)(items[i].ended_ns - items[i].began_ns) / 1e3;
+        if (atomic_load(&items[i].seen) == FREED)
+            continue;
+        /* its last event has been delivered; the handle may still be on its way out of the worker */
+        (void)agent_run_wait(items[i].run, -1, &result, NULL);
+        agent_run_free(items[i].run);
     }
-    free(d.items);
+    out->p50_us = bench_quantile(us, (size_t)l->runs, 0.5);
+    out->p99_us = bench_quantile(us, (size_t)l->runs, 0.99);
+    out->succeeded = l->runs;
+    (void)pthread_cond_destroy(&d->over);
+    (void)pthread_mutex_destroy(&d->lock);
+    free(d);
+    free(items);
     free(us);
     return true;
 }

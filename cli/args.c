@@ -6,6 +6,7 @@
  *   (3) "--" ends the options; "-" is a positional.
  *   (4) What is unknown is an error with the nearest name, never ignored.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -272,13 +273,11 @@ static int find_command(struct cli *cli, struct args *args, int argc, char **arg
         }
         if (strlen(word) + (group == NULL ? 0 : strlen(group)) + 2 > sizeof(name))
             return unknown_verb(cli, group, word);
-        strcpy(name, group == NULL ? "" : group);
-        strcat(name, group == NULL ? "" : " ");
-        strcat(name, word);
-        for (size_t a = 0; a < sizeof(aliases) / sizeof(aliases[0]); a++)
-            if (strcmp(name, aliases[a].from) == 0)
-                strcpy(name, aliases[a].to);
+        (void)snprintf(name, sizeof(name), "%s%s%s", group == NULL ? "" : group, group == NULL ? "" : " ", word);
         *out = cli_command_find(name);
+        for (size_t a = 0; *out == NULL && a < sizeof(aliases) / sizeof(aliases[0]); a++)
+            if (strcmp(name, aliases[a].from) == 0)
+                *out = cli_command_find(aliases[a].to);
         return *out == NULL ? unknown_verb(cli, group, word) : EXIT_OK;
     }
     if (args_has(args, "help")) {

@@ -149,7 +149,7 @@ void suggest_name(struct suggest *s, const char *name)
     if (s->known_count <= 12 && used + strlen(name) + 8 < sizeof(s->known))
         (void)snprintf(s->known + used, sizeof(s->known) - used, "%s%s", used > 0 ? ", " : "", name);
     else if (used > 3 && strcmp(s->known + used - 3, "…") != 0 && used + 6 < sizeof(s->known))
-        strcat(s->known, ", …");
+        (void)snprintf(s->known + used, sizeof(s->known) - used, ", …");
 }
 
 bool suggest_found(const struct suggest *s)

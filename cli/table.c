@@ -10,7 +10,7 @@
 #include "cli/text.h"
 
 #define GAP       2 /* columns between two cells */
-#define WIDTH_MIN 6 /* a column is not cut below this */
+#define WIDTH_MIN 2 /* a column is not cut below this: a character and the ellipsis */
 
 void table_init(struct table *t, int columns)
 {

@@ -239,7 +239,7 @@ static inline bool kit_line(void *ctx, const agent_row *row)
         for (int i = 0; i < row->count; i++)
             if (strlen(row->names[i]) == n && memcmp(row->names[i], at, n) == 0)
                 found = i;
-        ck_assert_msg(found >= 0, "no column '%.*s'", (int)n, at);
+        ck_assert_msg(found >= 0, "no column '%.*s' (first is %s)", (int)n, at, row->names[0]);
         if (!first)
             ag_buf_char(lines->text, '|');
         kit_cell(lines->text, &row->values[found]);

@@ -789,6 +789,8 @@ START_TEST(an_idempotency_key_gets_the_first_runs_answer)
 }
 END_TEST
 
+Suite *engine_suite(void);
+
 Suite *engine_suite(void)
 {
     Suite *suite = suite_create("engine");

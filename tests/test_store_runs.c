@@ -301,6 +301,26 @@ START_TEST(a_run_behind_a_live_one_is_queued_and_says_who_blocks)
 }
 END_TEST
 
+START_TEST(a_queued_run_stays_with_whoever_waits_for_it)
+{
+    struct ag_op_run_create *first, *second, *third;
+
+    kit_open(_i);
+    (void)kit_agent("bob");
+    first = kit_run("bob", "s", "one");
+    second = kit_run("bob", "s", "two"); /* to be claimed: held while it waits */
+    (void)kit_answer(first, "1");
+    third = kit_run("bob", "s", "three");
+    ck_assert(!third->out_claimed);
+    ck_assert_int_eq(third->out_blocked, AG_BLOCKED_LIVE);
+    ck_assert_int_eq(third->out_blocked_by, second->out_run_id);
+    kit_add(AG_OP_SESSION_RM)->session_rm.session_id = first->out_session_id;
+    kit_fails(AGENT_EBUSY);
+    ck_assert(claim(second->out_run_id, false)->out_claimed); /* by its holder */
+    kit_close();
+}
+END_TEST
+
 START_TEST(a_run_behind_a_queued_one_says_that_it_may_be_claimed)
 {
     struct ag_op_run_create *first, *second;
@@ -1279,6 +1299,7 @@ Suite *store_runs_suite(void)
     EACH(when_the_latest_session_is_removed_the_one_before_it_is_the_latest);
     EACH(an_idempotency_key_gives_the_first_run_and_writes_nothing);
     EACH(a_run_behind_a_live_one_is_queued_and_says_who_blocks);
+    EACH(a_queued_run_stays_with_whoever_waits_for_it);
     EACH(a_run_behind_a_queued_one_says_that_it_may_be_claimed);
     suite_add_tcase(suite, tests);
 

@@ -687,7 +687,7 @@ START_TEST(the_token_moves_with_every_foreign_commit_and_only_then)
 
     open_store();
     make_agent("demo");
-    ck_assert_ptr_nonnull(inner()->token.header);
+    ck_assert(inner()->token.header != NULL);
     token = ag_store_change_token(store);
     for (int i = 0; i < 20; i++) {
         finish_run(make_run(NULL, "hi", true), "x");
@@ -755,6 +755,7 @@ START_TEST(where_the_wal_index_is_not_to_be_trusted_sqlite_is_asked)
 }
 END_TEST
 
+Suite *store_sqlite_suite(void);
 Suite *store_sqlite_suite(void)
 {
     Suite *suite = suite_create("store_sqlite");

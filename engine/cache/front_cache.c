@@ -22,7 +22,6 @@
 #define SHARD_BYTES     (INT64_C(8) << 20)
 #define ONE_SHARD_BELOW (INT64_C(32) << 20)
 #define SHARDS_MAX      64
-#define TUNER_SHARE     8 /* the tuner may be this part of the budget, else there is none */
 #define EXPIRY_UNIT_NS  INT64_C(100000000)
 /* What an entry has besides its charge; the tuner's shadows count it as the budget does. */
 #define ENTRY_OVERHEAD  96
@@ -36,18 +35,18 @@ static unsigned shards_for(int64_t bytes)
     return n;
 }
 
+/* Where metadata is not counted the tuner's is not either. */
+static uint64_t tuner_budget(const ag_cache *c, int64_t bytes)
+{
+    return c->object_bytes_only && bytes > 0 ? (uint64_t)bytes + (UINT64_C(1) << 20) : (uint64_t)bytes;
+}
+
 /* (3) */
 static int64_t shard_budget(const ag_cache *c, int64_t bytes)
 {
     int64_t own = c->object_bytes_only ? 0 : (int64_t)(sizeof(*c) + (c->has_tuner ? ag_tuner_most_bytes((uint64_t)bytes) : 0));
 
     return bytes > own ? (bytes - own) / c->shard_count : 0;
-}
-
-static bool tuner_fits(const struct ag_cache_options *o)
-{
-    return o->object_bytes_only ? o->bytes > 0
-                                : (int64_t)ag_tuner_most_bytes((uint64_t)o->bytes) <= o->bytes / TUNER_SHARE;
 }
 
 static agent_status check_options(const struct ag_cache_options *o, const struct ag_policy_vt *policy, agent_error *err)
@@ -100,8 +99,8 @@ agent_status ag_cache_new(const struct ag_cache_options *o, ag_cache **out, agen
     c->policy = policy;
     atomic_init(&c->bytes, o->bytes);
     atomic_init(&c->watch, NULL);
-    c->has_tuner = policy->set_mode != NULL && o->k == 0 && tuner_fits(o);
-    if (c->has_tuner && !ag_tuner_init(&c->tuner, &po, (uint64_t)o->bytes, (uint64_t)o->bytes))
+    c->has_tuner = policy->set_mode != NULL && o->k == 0;
+    if (c->has_tuner && !ag_tuner_init(&c->tuner, &po, (uint64_t)o->bytes, tuner_budget(c, o->bytes)))
         goto fail;
     for (; made < shards; made++)
         if (!ag_shard_init(&c->shards[made], policy, &po, shard_budget(c, o->bytes), o->object_bytes_only))
@@ -386,7 +385,7 @@ agent_status ag_cache_resize(ag_cache *c, int64_t bytes, agent_error *err)
         ag_shard_resize(&c->shards[i], shard_budget(c, bytes), expiry_now(c));
     if (c->has_tuner) {
         ag_lock_take(&c->tuner_lock);
-        ag_tuner_resize(&c->tuner, (uint64_t)bytes);
+        ag_tuner_resize(&c->tuner, (uint64_t)bytes, tuner_budget(c, bytes));
         ag_lock_give(&c->tuner_lock);
     }
     atomic_store(&c->bytes, bytes);

@@ -26,6 +26,7 @@ const struct ag_policy_mode ag_tuner_modes[AG_TUNER_CANDIDATES] = {
 #define BUDGET_PER_ENTRY 16384
 #define ENTRIES_MIN      64
 #define ENTRIES_MAX      192
+#define BUDGET_SHARE     8 /* all shadows may have this part of the budget, else there are none */
 
 static uint32_t entries_for(uint64_t budget)
 {
@@ -37,28 +38,56 @@ static uint32_t entries_for(uint64_t budget)
 /* An entry of a shadow: 64 bytes, index 16, heap 8 to 12, ghost 10 to 13; and what even an empty one has. */
 size_t ag_tuner_most_bytes(uint64_t budget)
 {
-    return AG_TUNER_CANDIDATES * ((size_t)entries_for(budget) * 128 + 8192);
+    size_t most = AG_TUNER_CANDIDATES * ((size_t)entries_for(budget) * 128 + 8192);
+
+    return most <= budget / BUDGET_SHARE ? most : 0;
 }
 
-bool ag_tuner_init(struct ag_tuner *t, const struct ag_policy_options *o, uint64_t capacity, uint64_t budget)
+static void set_idle(struct ag_tuner *t, bool is_idle)
 {
-    *t = (struct ag_tuner){.capacity = capacity, .most_entries = entries_for(budget), .epoch = EPOCH_MIN};
-    atomic_init(&t->mask, 0);
-    atomic_init(&t->mode, 0);
+    t->is_idle = is_idle;
+    atomic_store_explicit(&t->mask, is_idle ? UINT64_MAX : 0, memory_order_relaxed);
+}
+
+static void drop_shadows(struct ag_tuner *t)
+{
+    for (int i = 0; i < AG_TUNER_CANDIDATES; i++)
+        ag_sim_drop(&t->shadows[i]);
+}
+
+static bool make_shadows(struct ag_tuner *t, uint64_t capacity, uint64_t budget)
+{
+    t->capacity = capacity;
+    t->most_entries = entries_for(budget);
+    t->epoch = EPOCH_MIN;
+    t->seen = 0;
+    t->shift = 0;
+    set_idle(t, true);
+    if (ag_tuner_most_bytes(budget) == 0)
+        return true;
     for (int i = 0; i < AG_TUNER_CANDIDATES; i++) {
-        if (!ag_sim_init(&t->shadows[i], &ag_policy_adaptive, o, capacity)) {
-            ag_tuner_drop(t);
+        t->scores[i] = 0;
+        if (!ag_sim_init(&t->shadows[i], &ag_policy_adaptive, &t->options, capacity)) {
+            drop_shadows(t);
             return false;
         }
         ag_policy_adaptive.set_mode(t->shadows[i].policy, ag_tuner_modes[i]);
     }
+    set_idle(t, false);
     return true;
+}
+
+bool ag_tuner_init(struct ag_tuner *t, const struct ag_policy_options *o, uint64_t capacity, uint64_t budget)
+{
+    *t = (struct ag_tuner){.options = *o};
+    atomic_init(&t->mask, UINT64_MAX);
+    atomic_init(&t->mode, 0);
+    return make_shadows(t, capacity, budget);
 }
 
 void ag_tuner_drop(struct ag_tuner *t)
 {
-    for (int i = 0; i < AG_TUNER_CANDIDATES; i++)
-        ag_sim_drop(&t->shadows[i]);
+    drop_shadows(t);
 }
 
 size_t ag_tuner_held_bytes(const struct ag_tuner *t)
@@ -67,7 +96,7 @@ size_t ag_tuner_held_bytes(const struct ag_tuner *t)
 
     for (int i = 0; i < AG_TUNER_CANDIDATES; i++)
         bytes += ag_sim_held_bytes(&t->shadows[i]);
-    return bytes;
+    return bytes; /* an idle one's shadows are empty */
 }
 
 static bool is_sampled(uint64_t hash, unsigned shift)
@@ -75,11 +104,21 @@ static bool is_sampled(uint64_t hash, unsigned shift)
     return (hash >> 20 & ((UINT64_C(1) << shift) - 1)) == 0;
 }
 
-void ag_tuner_resize(struct ag_tuner *t, uint64_t capacity)
+static void set_capacity(struct ag_tuner *t, uint64_t capacity)
 {
     t->capacity = capacity;
     for (int i = 0; i < AG_TUNER_CANDIDATES; i++)
         ag_sim_resize(&t->shadows[i], capacity >> t->shift);
+}
+
+void ag_tuner_resize(struct ag_tuner *t, uint64_t capacity, uint64_t budget)
+{
+    if (!t->is_idle && ag_tuner_most_bytes(budget) > 0 && entries_for(budget) == t->most_entries) {
+        set_capacity(t, capacity);
+        return;
+    }
+    drop_shadows(t);
+    (void)make_shadows(t, capacity, budget);
 }
 
 /* Keys that are not in the smaller sample leave, then the capacity halves: what stays is what half
@@ -95,7 +134,7 @@ static void halve_sample(struct ag_tuner *t)
                 !is_sampled(ag_slab_at(&s->slab, id)->hash, t->shift))
                 ag_sim_remove(s, ag_slab_at(&s->slab, id)->hash);
     }
-    ag_tuner_resize(t, t->capacity);
+    set_capacity(t, t->capacity);
     atomic_store_explicit(&t->mask, (UINT64_C(1) << t->shift) - 1, memory_order_relaxed);
 }
 
@@ -124,8 +163,8 @@ void ag_tuner_reference(struct ag_tuner *t, uint64_t hash, uint32_t bytes, uint8
     double worth = (double)cost_ns / AG_COST_BASE_NS;
     bool is_large = false;
 
-    if (!is_sampled(hash, t->shift))
-        return; /* it halved meanwhile */
+    if (t->is_idle || !is_sampled(hash, t->shift))
+        return; /* it was resized, or halved its sample, meanwhile */
     for (int i = 0; i < AG_TUNER_CANDIDATES; i++) {
         if (ag_sim_reference(&t->shadows[i], hash, bytes, rank))
             t->scores[i] += worth;

@@ -23,6 +23,8 @@
 struct ag_tuner {
     struct ag_sim shadows[AG_TUNER_CANDIDATES];
     double scores[AG_TUNER_CANDIDATES];
+    struct ag_policy_options options; /* of the shadows */
+    bool is_idle;            /* the budget has no room for shadows: nothing is sampled, the choice stays */
     uint64_t capacity;       /* of the whole cache, in bytes of objects */
     uint32_t most_entries;   /* of a shadow before the sample halves */
     unsigned shift;          /* one key in 2^shift is sampled */
@@ -35,13 +37,15 @@ struct ag_tuner {
 
 extern const struct ag_policy_mode ag_tuner_modes[AG_TUNER_CANDIDATES];
 
-/* `budget` of memory bounds the entries of a shadow. False: out of memory; nothing is held. */
+/* `budget` of memory bounds the entries of a shadow; too little (ag_tuner_most_bytes): it is idle. False:
+ * out of memory; nothing is held. */
 bool ag_tuner_init(struct ag_tuner *t, const struct ag_policy_options *o, uint64_t capacity, uint64_t budget);
 void ag_tuner_drop(struct ag_tuner *t);
+/* Another capacity and budget; idle where there is no memory for it. */
+void ag_tuner_resize(struct ag_tuner *t, uint64_t capacity, uint64_t budget);
 /* A sampled request. */
 void ag_tuner_reference(struct ag_tuner *t, uint64_t hash, uint32_t bytes, uint8_t rank, uint64_t cost_ns);
-void ag_tuner_resize(struct ag_tuner *t, uint64_t capacity);
-/* The most it holds with this budget, whatever comes. */
+/* The most it holds with this budget, whatever comes; 0: it is idle with so little. */
 size_t ag_tuner_most_bytes(uint64_t budget);
 size_t ag_tuner_held_bytes(const struct ag_tuner *t);
 

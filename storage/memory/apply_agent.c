@@ -116,12 +116,12 @@ agent_status ag_ram_agent_put(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
     return AGENT_OK;
 }
 
-/* A run of the session that is being driven; NULL: none. */
-static const struct ag_ram_run *live_run(const struct ag_ram_session *s)
+/* A run of the session that is being driven, or waited with; NULL: none. */
+static const struct ag_ram_run *live_run(const struct ag_ram_session *s, bool held_too)
 {
     const struct ag_ram_run *run = s->open_first;
 
-    while (run != NULL && run->status != AG_RUN_RUNNING)
+    while (run != NULL && run->status != AG_RUN_RUNNING && !(held_too && run->is_held))
         run = run->next;
     return run;
 }
@@ -136,7 +136,7 @@ agent_status ag_ram_agent_rm_op(struct ag_ram *m, ag_unit *unit, struct ag_op *o
     if (a == NULL)
         return no_agent(err, op->name.name);
     for (const struct ag_ram_session *s = a->latest; s != NULL && live == NULL; s = s->older)
-        live = live_run(s);
+        live = live_run(s, false);
     if (live != NULL) {
         rc = ag_fail(err, AGENT_EBUSY, 0, "agent '" AG_STR_FMT "': its run %" PRId64 " is running",
                      AG_STR_ARG(op->name.name), live->id);
@@ -157,8 +157,8 @@ agent_status ag_ram_session_rm_op(struct ag_ram *m, ag_unit *unit, struct ag_op 
     (void)unit;
     if (s == NULL)
         return ag_fail(err, AGENT_ENOTFOUND, 0, "session #%" PRId64 ": no such session", op->session_rm.session_id);
-    if ((live = live_run(s)) != NULL) {
-        rc = ag_fail(err, AGENT_EBUSY, 0, "session #%" PRId64 ": its run %" PRId64 " is running", s->id, live->id);
+    if ((live = live_run(s, true)) != NULL) {
+        rc = ag_fail(err, AGENT_EBUSY, 0, "session #%" PRId64 ": its run %" PRId64 " is live", s->id, live->id);
         ag_hint(err, "wait for the run, or cancel it: agentctl cancel %" PRId64, live->id);
         return rc;
     }

@@ -134,7 +134,9 @@ static agent_status clear_ahead(struct ag_ram *m, struct ag_ram_run *run, int64_
         if (rc != AGENT_OK)
             return rc;
     }
-    *out = first == run ? AG_BLOCKED_NOT : first->status == AG_RUN_RUNNING ? AG_BLOCKED_LIVE : AG_BLOCKED_CLAIMABLE;
+    *out = first == run                                         ? AG_BLOCKED_NOT
+           : first->status == AG_RUN_RUNNING || first->is_held ? AG_BLOCKED_LIVE
+                                                                : AG_BLOCKED_CLAIMABLE;
     *out_by = first == run ? 0 : first->id;
     return ag_ram_reserve(m, AG_RAM_OP_LOG) ? AGENT_OK : ag_ram_nomem(err);
 }
@@ -219,6 +221,7 @@ agent_status ag_ram_run_create(struct ag_ram *m, ag_unit *unit, struct ag_op *op
             return rc;
         create->out_claimed = true;
     }
+    run->is_held = create->claim && !create->out_claimed;
     create->out_run_id = run->id;
     create->out_session_id = s->id;
     create->out_agent_id = a->id;
@@ -303,6 +306,7 @@ agent_status ag_ram_run_claim(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
         rc = clear_ahead(m, run, unit->now_ms, &claim->out_blocked, &claim->out_blocked_by, err);
         if (rc == AGENT_OK && claim->out_blocked == AG_BLOCKED_NOT) {
             claim->out_claimed = true;
+            run->is_held = false;
             claim->out_fresh = run->input_seq == 0;
             if (claim->out_fresh)
                 rc = run_begin(m, run, unit->now_ms, err);

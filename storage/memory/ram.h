@@ -147,6 +147,7 @@ struct ag_ram_run {
     uint8_t status;
     int8_t cache_hit; /* -1: unknown */
     bool cancel_requested;
+    bool is_held; /* queued, and whoever made it waits with it in hand for its turn */
     bool has_journal; /* of a step that has not ended */
     unsigned char trace_id[16];
 };

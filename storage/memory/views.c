@@ -1,4 +1,5 @@
 /* The views, one table row each: their columns, what a filter may name, and how a row is told. */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -589,8 +590,8 @@ static void log_expand(struct ag_ram_scan *s, const void *row)
 
 static void say_after(ag_buf *text, int64_t wall_us)
 {
-    if (wall_us >= 0)
-        ag_buf_printf(text, " after %.1f ms", (double)wall_us / 1000.0);
+    if (wall_us >= 0) /* rounded half up, as the file's view does */
+        ag_buf_printf(text, " after %" PRId64 ".%d ms", (wall_us + 50) / 1000, (int)((wall_us + 50) / 100 % 10));
 }
 
 static void say_item(ag_buf *text, const struct ag_ram_item *item, bool ended)

@@ -27,6 +27,8 @@ agent_status ag_owners_open(struct ag_sq_store *s, agent_error *err)
 {
     if (s->owners.fd >= 0)
         return AGENT_OK;
+    if (s->owners_path == NULL) /* a store that was half opened is closing */
+        return ag_fail(err, AGENT_ENOMEM, 0, "file of owners");
     s->owners.fd = open(s->owners_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (s->owners.fd < 0) {
         int why = errno;

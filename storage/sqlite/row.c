@@ -47,14 +47,14 @@ agent_status ag_rows(struct ag_db *db, sqlite3_stmt *st, agent_row_fn fn, void *
         ag_free(names);
         return ag_fail(err, AGENT_ENOMEM, 0, "read rows");
     }
-    for (int i = 0; i < count; i++)
-        names[i] = sqlite3_column_name(st, i);
     while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
         agent_row row = {.count = count, .names = names, .values = cells};
 
+        /* Asked for at each row: a step may prepare the statement anew, and its names go with the old one. */
         for (int i = 0; i < count; i++) {
-            if (names[i] == NULL)
-                names[i] = "";
+            const char *name = sqlite3_column_name(st, i);
+
+            names[i] = name != NULL ? name : "";
             fill(st, i, &cells[i]);
         }
         if (!fn(ctx, &row)) {

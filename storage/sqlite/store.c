@@ -67,13 +67,21 @@ static agent_status set_journal_mode(struct ag_sq_store *s, agent_error *err)
     return rc;
 }
 
+/* Migrations do not know who holds the lock; we do. */
+static agent_status locked_or(struct ag_sq_store *s, agent_status rc, agent_error *err)
+{
+    if (rc == AGENT_EBUSY)
+        return ag_db_fail_code(&s->a, SQLITE_BUSY, "", err);
+    return rc == AGENT_OK ? rc : ag_wrap(err, rc, "database '%s'", s->path);
+}
+
 static agent_status prepare_file(struct ag_sq_store *s, agent_error *err)
 {
     int version = 0;
     agent_status rc;
 
     if ((rc = ag_migrate_look(s->a.db, &version, err)) != AGENT_OK)
-        return ag_wrap(err, rc, "database '%s'", s->path);
+        return locked_or(s, rc, err);
     if (version < ag_migration_count && version > 0 && (s->o.flags & AGENT_OPEN_NO_MIGRATE) != 0) {
         rc = ag_fail(err, AGENT_ESCHEMA, 0, "database '%s' has schema %d, this library writes %d", s->path, version,
                      ag_migration_count);
@@ -92,8 +100,8 @@ static agent_status prepare_file(struct ag_sq_store *s, agent_error *err)
                           "PRAGMA temp_store=MEMORY; PRAGMA secure_delete=OFF; PRAGMA cell_size_check=ON",
                     err);
     if (rc == AGENT_OK && version < ag_migration_count)
-        rc = ag_migrate(s->a.db, s->file, ag_unix_ms(s->o.clock), err);
-    return rc == AGENT_OK ? rc : ag_wrap(err, rc, "open");
+        rc = locked_or(s, ag_migrate(s->a.db, s->file, ag_unix_ms(s->o.clock), err), err);
+    return rc;
 }
 
 static agent_status open_writer(struct ag_sq_store *s, bool exists, agent_error *err)
