@@ -101,8 +101,9 @@ typedef struct agent_run_request {
 AGENT_API agent_status agent_run_start(agent_engine *engine, const agent_run_request *request,
                                        agent_run **out, agent_error *err);
 
-/** Takes up a run that is in the file: queued, or left behind by a dead process. AGENT_EBUSY where
- *  a living process has it, AGENT_EINVAL where it has ended, AGENT_EAPPROVAL where it waits. */
+/** Takes up a run that is in the file: queued, or left behind by a dead process. Returns at once;
+ *  the result's error says AGENT_ENOTFOUND, AGENT_EBUSY where a living process has it, AGENT_EINVAL
+ *  where it has ended, AGENT_EAPPROVAL where it waits for a decision. */
 AGENT_API agent_status agent_run_resume(agent_engine *engine, agent_run_id run, agent_event_fn on_event,
                                         void *ctx, agent_run **out, agent_error *err);
 
