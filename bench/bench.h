@@ -84,6 +84,7 @@ struct bench_io {
     int64_t wchar, write_bytes; /* /proc/self/io: handed to write(), sent to the disk; -1: not to be had */
 };
 struct bench_io bench_io_now(void);
+double bench_flush_us(const char *folder); /* median of appending 4 KB to a file there and fdatasync */
 int64_t bench_file_bytes(const char *path); /* 0 where there is none */
 double bench_quantile(double *samples, size_t n, double q); /* sorts them */
 
@@ -110,5 +111,8 @@ void bench_run_tool_durable(struct bench_run *b);
 void bench_durable25(struct bench_run *b);
 void bench_flat(struct bench_run *b);
 void bench_cold(struct bench_run *b);
+void bench_concurrency(struct bench_run *b);
+void bench_delayed(struct bench_run *b);
+void bench_streams(struct bench_run *b);
 
 #endif

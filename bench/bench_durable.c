@@ -213,7 +213,7 @@ struct grid {
 };
 
 struct grid_series {
-    struct bench_series *rate[WAYS], *p50, *p99, *batch, *cpu, *bare, *bare_run, *bare_unit;
+    struct bench_series *rate[WAYS], *flush, *p50, *p99, *batch, *cpu, *bare, *bare_run, *bare_unit;
 };
 
 static bool measure_way(struct bench_run *b, const struct grid *g, int load, enum way way, struct grid_series *s)
@@ -239,6 +239,7 @@ static bool measure_way(struct bench_run *b, const struct grid *g, int load, enu
         if (way == FULL_1) {
             struct bare_result bare, by_run, by_unit;
 
+            bench_add(s->flush, bench_flush_us(folder));
             bench_add(s->p50, r.load.p50_us / 1e3);
             bench_add(s->p99, r.load.p99_us / 1e3);
             bench_add(s->batch, batch);
@@ -271,6 +272,7 @@ static void measure_grid(struct bench_run *b, const struct grid *g, int rounds)
         s[i].bare_run = bench_series(b, BENCH_MORE, "runs/s", "bare SQLite, a commit per run (%d)", m);
         s[i].bare_unit = bench_series(b, BENCH_MORE, "runs/s", "bare SQLite, a commit per unit (%d)", m);
         s[i].batch = bench_series(b, BENCH_NEITHER, "units", "FULL, in one commit (%d)", m);
+        s[i].flush = bench_series(b, BENCH_NEITHER, "us", "the disk: 4 KB and fdatasync (%d)", m);
         s[i].cpu = bench_series(b, BENCH_LESS, "us", "FULL, CPU time per run (%d)", m);
         s[i].p50 = bench_series(b, BENCH_LESS, "ms", "FULL, start to end p50 (%d)", m);
         s[i].p99 = bench_series(b, BENCH_LESS, "ms", "FULL, start to end p99 (%d)", m);

@@ -18,6 +18,12 @@ static bool fail(char *why, const char *what, const agent_error *err)
     return false;
 }
 
+static const char *secret(void *ctx, const char *name)
+{
+    (void)ctx, (void)name;
+    return "sk-bench";
+}
+
 bool load_open(const struct load *l, agent_engine **out, char *why)
 {
     agent_options o = AGENT_OPTIONS_INIT;
@@ -30,10 +36,13 @@ bool load_open(const struct load *l, agent_engine **out, char *why)
     o.workers = l->workers;
     o.durability = l->durability;
     o.sample_interval_ms = -1;
+    o.secret = secret;
     if (agent_open(&o, &engine, &err) != AGENT_OK)
         return fail(why, "open the engine", &err);
     c.instructions = "You are a bench.";
     c.options = l->options;
+    c.model = l->model;
+    c.base_url = l->base_url;
     c.tools = l->tools ? NULL : (const char *const[]){NULL};
     if (agent_create(engine, "bench", &c, AGENT_CREATE_IF_NOT_EXISTS, NULL, &err) != AGENT_OK) {
         agent_close(engine);
@@ -59,6 +68,7 @@ static void fill_request(const struct load *l, agent_run_request *q)
     q->session_name = l->session;
     q->input = l->input;
     q->input_bytes = strlen(l->input);
+    q->no_stream = l->no_stream;
 }
 
 static bool finish(const struct load *l, agent_run *run, char *why)
@@ -131,6 +141,7 @@ struct drive {
     pthread_mutex_t lock;
     pthread_cond_t over;
     char why[BENCH_WHY_MAX]; /* lock */
+    int64_t rss_half_bytes;  /* written by the run that is the half */
 };
 
 static void give_up(struct drive *d, const char *why)
@@ -192,9 +203,13 @@ static void on_event(void *ctx, const agent_event *e)
     struct drive *d = item->drive;
     char why[BENCH_WHY_MAX];
 
+    if (e->type == AGENT_EVENT_TEXT && d->load->on_text != NULL)
+        d->load->on_text(d->load->ctx, e->text, e->text_bytes);
     if (e->type != AGENT_EVENT_RUN_END)
         return;
     item->ended_ns = bench_now_ns();
+    if (item == &d->items[d->load->runs / 2])
+        d->rss_half_bytes = bench_rss_bytes();
     if (!right(d->load, e->result, why))
         give_up(d, why);
     (void)atomic_fetch_or(&item->seen, ENDED);
@@ -242,6 +257,7 @@ static bool drive_threads(agent_engine *engine, const struct load *l, struct loa
     out->p50_us = bench_quantile(us, (size_t)l->runs, 0.5);
     out->p99_us = bench_quantile(us, (size_t)l->runs, 0.99);
     out->succeeded = l->runs;
+    out->rss_half_bytes = d->rss_half_bytes;
     (void)pthread_cond_destroy(&d->over);
     (void)pthread_mutex_destroy(&d->lock);
     free(d);
@@ -261,6 +277,7 @@ bool load_drive(agent_engine *engine, const struct load *l, struct load_result *
     out->wall_s = (double)(bench_now_ns() - began_ns) / 1e9;
     out->cpu_s = bench_cpu_s() - cpu;
     out->rss_bytes = bench_rss_bytes() - rss;
+    out->rss_half_bytes -= rss;
     return ok;
 }
 

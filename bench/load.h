@@ -12,6 +12,11 @@ struct load {
     const char *path; /* NULL: store=memory */
     int workers;      /* 0: this thread drives */
     int durability;
+    const char *model;    /* NULL: offline:demo */
+    const char *base_url; /* NULL: the provider's own */
+    bool no_stream;
+    void (*on_text)(void *ctx, const char *text, size_t bytes); /* NULL: none; on the worker */
+    void *ctx;
     const char *options; /* of the agent */
     bool tools;          /* all builtins; else none */
     const char *session; /* NULL: each run has its own */
@@ -26,6 +31,7 @@ struct load_result {
     double p50_us, p99_us; /* a run's start to its end as its caller sees it */
     long succeeded;
     int64_t rss_bytes; /* grown by, while the runs ran */
+    int64_t rss_half_bytes; /* workers > 0: grown by, when half of the runs had ended */
 };
 
 /* Opens the engine and creates the agent "bench"; why where it cannot. */

@@ -35,6 +35,10 @@ static const struct bench benches[] = {
      bench_durable25},
     {"flat", "bytes written by turn 10, 1,000 and 10,000 of one session", "bytes", bench_flat},
     {"cold", "start of agentctl list and run beside sqlite3 FILE 'select 1'", "ms", bench_cold},
+    {"concurrency", "100 runs in flight over HTTP, no server delay, beside bare sockets and wrk", "runs/s",
+     bench_concurrency},
+    {"delayed", "answers after 500 ms: thousands of runs in flight", "runs/s", bench_delayed},
+    {"streams", "1,000 streams of 20 chunks a second: what the engine adds to each chunk", "ms", bench_streams},
 };
 
 #define BENCH_COUNT (sizeof(benches) / sizeof(benches[0]))

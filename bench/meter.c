@@ -92,6 +92,31 @@ int64_t bench_file_bytes(const char *path)
     return stat(path, &st) == 0 ? st.st_size : 0;
 }
 
+double bench_flush_us(const char *folder)
+{
+    double us[21];
+    char path[500];
+    static const char page[4096];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/flush", folder);
+    if ((fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600)) < 0)
+        return -1;
+    for (size_t i = 0; i < sizeof(us) / sizeof(us[0]); i++) {
+        int64_t began_ns = bench_now_ns();
+
+        if (write(fd, page, sizeof(page)) != (ssize_t)sizeof(page) || fdatasync(fd) != 0) {
+            (void)close(fd);
+            (void)unlink(path);
+            return -1;
+        }
+        us[i] = (double)(bench_now_ns() - began_ns) / 1e3;
+    }
+    (void)close(fd);
+    (void)unlink(path);
+    return bench_quantile(us, sizeof(us) / sizeof(us[0]), 0.5);
+}
+
 /* --- folders ---------------------------------------------------------------------------------------- */
 
 bool bench_folder(struct bench_run *b, char *path, size_t bytes)

@@ -9,7 +9,9 @@ const struct command *const cli_commands[] = {
     &cmd_tool_add, &cmd_tool_ls, &cmd_tool_show, &cmd_tool_test, &cmd_tool_rm,
     &cmd_memory_ls, &cmd_memory_set, &cmd_memory_search, &cmd_memory_rm,
     &cmd_session_ls, &cmd_session_show, &cmd_session_rm,
+    &cmd_stats,
     &cmd_db_path, &cmd_db_check, &cmd_db_backup, &cmd_db_migrate, &cmd_sql, &cmd_doctor,
+    &cmd_limits, &cmd_limits_set, &cmd_limits_reset,
     &cmd_help, &cmd_version, &cmd_completion,
     NULL,
 };

@@ -12,6 +12,8 @@ extern const struct command cmd_tool_add, cmd_tool_ls, cmd_tool_show, cmd_tool_t
 extern const struct command cmd_memory_ls, cmd_memory_set, cmd_memory_search, cmd_memory_rm;
 extern const struct command cmd_session_ls, cmd_session_show, cmd_session_rm;
 extern const struct command cmd_db_path, cmd_db_check, cmd_db_backup, cmd_db_migrate, cmd_sql, cmd_doctor;
+extern const struct command cmd_stats;
+extern const struct command cmd_limits, cmd_limits_set, cmd_limits_reset;
 extern const struct command cmd_help, cmd_version, cmd_completion;
 
 #endif

@@ -1,6 +1,7 @@
 #include "engine/catalog.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
@@ -73,15 +74,17 @@ static agent_status use_builtin(struct ag_agent_obj *obj, const struct ag_builti
     return AGENT_OK;
 }
 
-static agent_status use_host(struct ag_agent_obj *obj, const struct ag_host_tool *h, agent_error *err)
+static agent_status use_host(const struct ag_limits *l, struct ag_agent_obj *obj, const struct ag_host_tool *h,
+                             agent_error *err)
 {
     struct ag_agent_tool *t = &obj->tools[obj->tool_count];
     struct ag_str schema = h->tool.schema != NULL ? ag_str_of(h->tool.schema) : AG_STR("{\"type\":\"object\"}");
 
     *t = (struct ag_agent_tool){
         .kind = AG_KIND_HOST, .effect = (enum agent_effect)h->tool.effect, .name = ag_str_of(h->tool.name), .host = h,
-        .timeout_ms = h->tool.timeout_ms > 0 ? h->tool.timeout_ms : AG_TOOL_TIMEOUT_MS,
-        .max_output_bytes = h->tool.max_output_bytes > 0 ? (size_t)h->tool.max_output_bytes : AG_TOOL_OUTPUT_BYTES,
+        .timeout_ms = h->tool.timeout_ms > 0 ? h->tool.timeout_ms : ag_limit(l, AG_LIMIT_TOOL_TIMEOUT_MS),
+        .max_output_bytes = h->tool.max_output_bytes > 0 ? (size_t)h->tool.max_output_bytes
+                                                         : (size_t)ag_limit(l, AG_LIMIT_TOOL_OUTPUT_BYTES),
     };
     if ((t->schema = ag_schema_compile(schema, err)) == NULL)
         return err != NULL && err->status != AGENT_OK ? err->status : AGENT_ENOMEM;
@@ -89,7 +92,8 @@ static agent_status use_host(struct ag_agent_obj *obj, const struct ag_host_tool
     return AGENT_OK;
 }
 
-static agent_status use_command(struct ag_agent_obj *obj, const struct ag_tool_rec *rec, agent_error *err)
+static agent_status use_command(const struct ag_limits *l, struct ag_agent_obj *obj, const struct ag_tool_rec *rec,
+                                agent_error *err)
 {
     struct ag_agent_tool *t = &obj->tools[obj->tool_count];
     struct ag_str schema = rec->schema.p != NULL ? rec->schema : AG_STR("{\"type\":\"object\"}");
@@ -97,8 +101,9 @@ static agent_status use_command(struct ag_agent_obj *obj, const struct ag_tool_r
 
     *t = (struct ag_agent_tool){
         .kind = AG_KIND_COMMAND, .effect = rec->effect, .name = rec->name, .command = *rec,
-        .timeout_ms = rec->timeout_ms > 0 ? rec->timeout_ms : AG_TOOL_TIMEOUT_MS,
-        .max_output_bytes = rec->max_output_bytes > 0 ? (size_t)rec->max_output_bytes : AG_TOOL_OUTPUT_BYTES,
+        .timeout_ms = rec->timeout_ms > 0 ? rec->timeout_ms : ag_limit(l, AG_LIMIT_TOOL_TIMEOUT_MS),
+        .max_output_bytes = rec->max_output_bytes > 0 ? (size_t)rec->max_output_bytes
+                                                      : (size_t)ag_limit(l, AG_LIMIT_TOOL_OUTPUT_BYTES),
     };
     if ((rc = ag_argv_parse(rec->argv, &obj->arena, &t->argv, err)) != AGENT_OK)
         return rc;
@@ -106,6 +111,37 @@ static agent_status use_command(struct ag_agent_obj *obj, const struct ag_tool_r
         return err != NULL && err->status != AGENT_OK ? err->status : AGENT_ENOMEM;
     obj->defs[obj->tool_count++] = (struct ag_tool_def){t->name, rec->description, schema};
     return AGENT_OK;
+}
+
+/* Commands and callbacks are limited by name, for all runs of the engine. */
+static ag_gate *tool_gate(agent_engine *e, struct ag_str name)
+{
+    char text[AG_TOOL_NAME_MAX + 8];
+    int n = snprintf(text, sizeof(text), "tool:" AG_STR_FMT, AG_STR_ARG(name));
+
+    return ag_schedule_gate(e->schedule, (struct ag_str){text, (size_t)n},
+                            ag_limit(&e->limits, AG_LIMIT_TOOL_CONCURRENCY), 0);
+}
+
+/* One gate for all agents that talk to the same model in the same place. Offline has none. */
+static ag_gate *endpoint_gate(agent_engine *e, const struct ag_agent_obj *obj)
+{
+    const struct ag_agent_spec *s = &obj->rec.spec;
+    const struct ag_params *p = &obj->params;
+    AG_AUTO(ag_buf) name = AG_BUF_INIT(8192);
+
+    if (obj->vt != NULL && obj->vt->plan != NULL && p->max_concurrency == 0 && p->requests_per_minute == 0)
+        return NULL;
+    ag_buf_str(&name, s->provider);
+    ag_buf_char(&name, ' ');
+    ag_buf_str(&name, s->base_url);
+    ag_buf_char(&name, ' ');
+    ag_buf_str(&name, s->model);
+    return ag_schedule_gate(e->schedule, ag_buf_view(&name),
+                            p->max_concurrency > 0 ? p->max_concurrency
+                                                   : ag_limit(&e->limits, AG_LIMIT_ENDPOINT_CONCURRENCY),
+                            p->requests_per_minute > 0 ? p->requests_per_minute
+                                                       : ag_limit(&e->limits, AG_LIMIT_ENDPOINT_PER_MINUTE));
 }
 
 /* A tool that is listed but not there any more is left out: the model is not offered it. */
@@ -116,12 +152,18 @@ static agent_status use_named(struct agent_load *load, struct ag_agent_obj *obj,
     struct ag_tool_rec rec;
     agent_status rc;
 
-    if (host != NULL)
-        return use_host(obj, host, err);
+    if (host != NULL) {
+        if ((rc = use_host(&load->engine->limits, obj, host, err)) == AGENT_OK)
+            obj->tools[obj->tool_count - 1].gate = tool_gate(load->engine, name);
+        return rc;
+    }
     if (builtin != NULL)
         return use_builtin(obj, builtin, err);
-    if ((rc = ag_reader_tool(load->reader, name, &obj->arena, &rec, err)) == AGENT_OK)
-        return use_command(obj, &rec, err);
+    if ((rc = ag_reader_tool(load->reader, name, &obj->arena, &rec, err)) == AGENT_OK) {
+        if ((rc = use_command(&load->engine->limits, obj, &rec, err)) == AGENT_OK)
+            obj->tools[obj->tool_count - 1].gate = tool_gate(load->engine, name);
+        return rc;
+    }
     if (rc != AGENT_ENOTFOUND)
         return rc;
     ag_log_line(&load->engine->log, AG_LOG_WARN, "catalog", "agent=%lld tool=" AG_STR_FMT " is not there",
@@ -180,6 +222,8 @@ static agent_status load_agent(void *ctx, struct ag_value **out, agent_error *er
         agent_drop(&obj->head);
         return ag_wrap(err, rc, "load agent");
     }
+    obj->gate = endpoint_gate(load->engine, obj);
+    ag_schedule_learn(load->engine->schedule, obj->rec.spec.name, obj->gate);
     obj->head.bytes = sizeof(*obj) + obj->arena.held_bytes;
     *out = &obj->head;
     return AGENT_OK;
@@ -221,7 +265,7 @@ static agent_status load_memories(void *ctx, struct ag_value **out, agent_error 
     struct agent_load *load = ctx;
     struct ag_memories_obj *obj = ag_calloc(1, sizeof(*obj));
     AG_AUTO(ag_arena) rows = AG_ARENA_INIT;
-    AG_AUTO(ag_buf) text = AG_BUF_INIT(4 * AG_MEMORY_BYTES + 65536);
+    AG_AUTO(ag_buf) text = AG_BUF_INIT(AG_CAP_REQUEST_BYTES);
     struct ag_memory_list list = {NULL, 0};
     agent_status rc;
 
@@ -230,7 +274,8 @@ static agent_status load_memories(void *ctx, struct ag_value **out, agent_error 
     obj->arena = AG_ARENA_INIT;
     atomic_init(&obj->head.refs, 1);
     obj->head.drop = memories_drop;
-    rc = ag_reader_memories(load->reader, load->id, AG_MEMORY_COUNT, AG_MEMORY_BYTES, &rows, &list, err);
+    rc = ag_reader_memories(load->reader, load->id, (size_t)ag_limit(&load->engine->limits, AG_LIMIT_MEMORY_COUNT),
+                            (size_t)ag_limit(&load->engine->limits, AG_LIMIT_MEMORY_BYTES), &rows, &list, err);
     if (rc == AGENT_OK && list.count > 0) {
         ag_buf_z(&text, "Memory (kept from before):");
         for (size_t i = 0; i < list.count; i++) {

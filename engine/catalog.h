@@ -6,6 +6,7 @@
 #define AG_ENGINE_CATALOG_H
 
 #include "engine/engine.h"
+#include "engine/schedule.h"
 #include "engine/provider/provider.h"
 
 enum ag_tool_kind { AG_KIND_BUILTIN, AG_KIND_COMMAND, AG_KIND_HOST };
@@ -19,6 +20,7 @@ struct ag_agent_tool {
     struct ag_tool_rec command;
     const char *const *argv;
     ag_schema *schema;
+    struct ag_gate *gate; /* how many calls of it may be out; the engine's; NULL: no limit */
     int64_t timeout_ms;
     size_t max_output_bytes;
 };
@@ -30,6 +32,7 @@ struct ag_agent_obj {
     struct ag_params params;
     const struct ag_provider_vt *vt;      /* NULL: a host's provider */
     const struct ag_host_provider *host;
+    struct ag_gate *gate; /* of its model's endpoint; the engine's; NULL: no limit */
     struct ag_agent_tool *tools;
     struct ag_tool_def *defs; /* what the model is offered, in the same order */
     size_t tool_count;

@@ -50,6 +50,43 @@ static agent_status open_store(agent_engine *e, const agent_options *o, agent_er
     return o->path == NULL ? ag_store_memory_open(&s, &e->store, err) : ag_store_sqlite_open(&s, &e->store, err);
 }
 
+static void take_setting(void *ctx, struct ag_str name, int64_t value)
+{
+    agent_engine *e = ctx;
+    int i = ag_limit_find(name);
+
+    /* A name or a value of another version of the library is not for us. */
+    if (i >= 0 && value >= ag_limit_defs[i].least && value <= ag_limit_defs[i].most)
+        e->limits.value[i] = value;
+}
+
+agent_status ag_engine_read_settings(agent_engine *e, agent_error *err)
+{
+    ag_reader *r;
+    agent_status rc;
+
+    if ((rc = ag_engine_reader(e, &r, err)) != AGENT_OK)
+        return rc;
+    rc = ag_reader_settings(r, take_setting, e, err);
+    ag_engine_reader_put(e);
+    return rc;
+}
+
+/* The file's settings, and over them what the host says itself. */
+static agent_status read_settings(agent_engine *e, const agent_options *o, agent_error *err)
+{
+    agent_status rc = ag_engine_read_settings(e, err);
+
+    if (o->max_active_runs > 0)
+        e->limits.value[AG_LIMIT_ACTIVE_RUNS] = o->max_active_runs;
+    if (o->busy_timeout_ms > 0)
+        e->limits.value[AG_LIMIT_BUSY_TIMEOUT_MS] = o->busy_timeout_ms;
+    if (o->cache_bytes >= 0)
+        e->limits.value[AG_LIMIT_CACHE_BYTES] = o->cache_bytes;
+    e->max_active_runs = ag_limit(&e->limits, AG_LIMIT_ACTIVE_RUNS);
+    return rc;
+}
+
 static agent_status open_workers(agent_engine *e, int count, agent_error *err)
 {
     agent_status rc = AGENT_OK;
@@ -66,6 +103,7 @@ static agent_status open_workers(agent_engine *e, int count, agent_error *err)
 agent_status agent_open(const agent_options *o, agent_engine **out, agent_error *err)
 {
     struct ag_cache_options cache = {0};
+    struct ag_sampler_options sampler = {0};
     pthread_condattr_t attr;
     agent_engine *e;
     uint64_t seed = 0;
@@ -76,6 +114,11 @@ agent_status agent_open(const agent_options *o, agent_engine **out, agent_error 
         return ag_fail(err, AGENT_EINVAL, 0, "open: options (with their size) and out are needed");
     if (o->workers > 256 || o->durability < 0 || o->durability > AGENT_DURABILITY_PROCESS)
         return ag_fail(err, AGENT_EINVAL, 0, "open: workers (-1 to 256) or durability is out of range");
+    if (o->sample_interval_ms < -1 || o->sample_interval_ms > AG_SAMPLE_MS_MOST) {
+        ag_fail(err, AGENT_EINVAL, 0, "open: a sample interval of %d ms is out of range", o->sample_interval_ms);
+        ag_hint(err, "1 to %d ms; 0 for the default, -1 for none", AG_SAMPLE_MS_MOST);
+        return AGENT_EINVAL;
+    }
     if ((e = ag_calloc(1, sizeof(*e))) == NULL)
         return ag_fail(err, AGENT_ENOMEM, 0, "open: out of memory");
     e->clock = ag_clock_system;
@@ -85,7 +128,7 @@ agent_status agent_open(const agent_options *o, agent_engine **out, agent_error 
     e->inline_mode = workers == 0 || e->inspect;
     e->durable = o->path != NULL;
     e->owner = pthread_self();
-    e->max_active_runs = o->max_active_runs > 0 ? o->max_active_runs : AG_MAX_ACTIVE_RUNS;
+    ag_limits_init(&e->limits);
     e->secret = o->secret;
     e->secret_ctx = o->secret_ctx;
     (void)getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
@@ -96,7 +139,14 @@ agent_status agent_open(const agent_options *o, agent_engine **out, agent_error 
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&e->ended_cond, &attr);
     (void)pthread_condattr_destroy(&attr);
-    ag_probe_open(&e->probe, o->sample_interval_ms >= 0 && !e->inspect);
+    e->heap_accounts = !o->no_heap_accounts;
+    sampler.proc = o->proc_path;
+    sampler.interval_ms = e->inspect ? -1 : o->sample_interval_ms;
+    sampler.thread = !e->inspect && o->sample_interval_ms >= 0 && (!e->inline_mode || o->sample_interval_ms > 0);
+    sampler.hwm = o->sample_hwm;
+    sampler.clock = &e->clock;
+    ag_sampler_open(&e->sampler, &sampler);
+    ag_pressure_open(&e->pressure, &e->log);
 
     e->tool_env = copy_list(o->tool_env);
     e->ca_file = ag_strdup(o->ca_file);
@@ -105,10 +155,16 @@ agent_status agent_open(const agent_options *o, agent_engine **out, agent_error 
         rc = ag_fail(err, AGENT_ENOMEM, 0, "open: out of memory");
         goto fail;
     }
+    if (!e->inspect && (e->schedule = ag_schedule_new()) == NULL) {
+        rc = ag_fail(err, AGENT_ENOMEM, 0, "open: out of memory");
+        goto fail;
+    }
     if ((rc = open_store(e, o, err)) != AGENT_OK)
         goto fail;
     if (!e->inspect) {
-        cache.bytes = o->cache_bytes >= 0 ? o->cache_bytes : AG_CACHE_BYTES;
+        if ((rc = read_settings(e, o, err)) != AGENT_OK)
+            goto fail;
+        cache.bytes = ag_limit(&e->limits, AG_LIMIT_CACHE_BYTES);
         cache.change_token = (e->store->vt->caps & AG_STORE_SHARED) != 0 ? change_token : NULL;
         cache.ctx = e->store;
         if ((rc = ag_cache_new(&cache, &e->cache, err)) != AGENT_OK ||
@@ -134,6 +190,7 @@ void agent_close(agent_engine *e)
         ag_worker_free(e->workers[i]);
     ag_free(e->workers);
     ag_cache_free(e->cache);
+    ag_schedule_free(e->schedule);
     ag_reader_close(e->admin_reader);
     ag_store_close(e->store);
     while (e->tools != NULL) {
@@ -152,7 +209,8 @@ void agent_close(agent_engine *e)
         ag_free((void *)(uintptr_t)p->provider.name);
         ag_free(p);
     }
-    ag_probe_close(&e->probe);
+    ag_sampler_close(&e->sampler);
+    ag_pressure_close(&e->pressure);
     free_list(e->tool_env);
     ag_free(e->ca_file);
     ag_free(e->proxy);

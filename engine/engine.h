@@ -19,7 +19,10 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/cache/front_cache.h"
-#include "engine/probe.h"
+#include "engine/limits.h"
+#include "engine/pressure.h"
+#include "engine/sampler.h"
+#include "engine/schedule.h"
 #include "engine/tool/tool.h"
 #include "storage/store.h"
 
@@ -65,8 +68,12 @@ struct agent_engine {
     ag_log log;
     ag_store *store;
     ag_cache *cache;
-    ag_probe probe;
-    bool inspect, inline_mode, durable;
+    ag_sampler sampler;
+    ag_pressure pressure;
+    struct ag_live *live; /* live.h; NULL: nobody else reads the store */
+    ag_schedule *schedule;
+    struct ag_limits limits; /* set at open */
+    bool inspect, inline_mode, durable, heap_accounts;
     int64_t max_active_runs;
     const char *(*secret)(void *ctx, const char *name);
     void *secret_ctx;
@@ -80,8 +87,6 @@ struct agent_engine {
     atomic_long active_runs;
     atomic_ulong next_worker;
     atomic_ulong random_state;
-    atomic_ulong stage_seq; /* counts stage beginnings of all runs: who shared a stage with whom */
-    atomic_long in_stage;   /* runs that are in a stage right now */
     ag_pool *_Atomic pool;
 
     pthread_mutex_t admin_lock;
@@ -100,6 +105,10 @@ void ag_engine_committed(agent_engine *e, const ag_unit *unit);
 /* Borrow the host threads' reader; ag_engine_reader_put() gives it back. */
 agent_status ag_engine_reader(agent_engine *e, ag_reader **out, agent_error *err);
 void ag_engine_reader_put(agent_engine *e);
+/* The limits that are kept in the file, over the defaults. An engine that only inspects does it when asked. */
+agent_status ag_engine_read_settings(agent_engine *e, agent_error *err);
+/* Of ag_pressure_level, by a fresh reading where there is a limit; any thread. */
+int ag_pressure_level(agent_engine *e);
 /* 64 random bits; any thread. Not for secrets. */
 uint64_t ag_engine_random(agent_engine *e);
 ag_pool *ag_engine_pool(agent_engine *e); /* NULL: out of memory */

@@ -214,9 +214,9 @@ static agent_status find_key(struct agent_run *run, const char **out, agent_erro
     return AGENT_OK;
 }
 
-static int64_t or_default(int64_t value, int64_t standard)
+static int64_t or_limit(const struct agent_run *run, int64_t value, enum ag_limit_id id)
 {
-    return value >= 0 ? value : standard;
+    return value >= 0 ? value : ag_limit(&run->engine->limits, id);
 }
 
 agent_status ag_remote_start(struct agent_run *run, const struct ag_model_request *q, agent_error *err)
@@ -246,10 +246,10 @@ agent_status ag_remote_start(struct agent_run *run, const struct ag_model_reques
         request.url = url;
         request.headers = headers.at;
         request.body = ag_buf_view(&m->body);
-        request.connect_ms = or_default(run->params.connect_ms, AG_CONNECT_MS);
-        request.first_byte_ms = or_default(run->params.first_byte_ms, AG_FIRST_BYTE_MS);
-        request.idle_ms = or_default(run->params.idle_ms, AG_IDLE_MS);
-        request.total_ms = or_default(run->params.total_ms, AG_TOTAL_MS);
+        request.connect_ms = or_limit(run, run->params.connect_ms, AG_LIMIT_CONNECT_MS);
+        request.first_byte_ms = or_limit(run, run->params.first_byte_ms, AG_LIMIT_FIRST_BYTE_MS);
+        request.idle_ms = or_limit(run, run->params.idle_ms, AG_LIMIT_IDLE_MS);
+        request.total_ms = or_limit(run, run->params.total_ms, AG_LIMIT_TOTAL_MS);
         rc = ag_http_start(http, &request, &events, run, &m->call, err);
     }
     for (size_t i = 0; i < headers.count; i++) /* (2) */

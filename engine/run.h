@@ -33,7 +33,7 @@ struct ag_run_unit {
     char *aside; /* texts that live as long as the unit; NULL: none */
 };
 
-enum ag_call_state { AG_CALL_NEW, AG_CALL_OUT, AG_CALL_HAVE, AG_CALL_STORED };
+enum ag_call_state { AG_CALL_NEW, AG_CALL_LINE, AG_CALL_OUT, AG_CALL_HAVE, AG_CALL_STORED };
 
 struct ag_run_call {
     struct agent_run *run;
@@ -49,6 +49,9 @@ struct ag_run_call {
     int64_t started_ns, wall_us, child_rss_peak_bytes;
     ag_command_call *command;
     struct ag_host_job *job;
+    bool inside; /* its tool's gate */
+    struct ag_waiter waiter;
+    struct ag_post gate_post;
 };
 
 /* What was spent in the stage that the run is in. */
@@ -79,6 +82,13 @@ struct agent_run {
     size_t heap_at; /* place in the timer heap + 1; 0: not in it */
     int64_t wake_ns;
 
+    /* the permit of the model's endpoint */
+    ag_gate *gate;            /* where it stands or is inside; NULL: neither */
+    bool inside;
+    struct ag_waiter waiter;
+    struct ag_post gate_post; /* brings the news of a permit; out while gate_out */
+    bool gate_out;
+
     /* the machine */
     enum ag_stage stage;
     int phase; /* of the stage; 0 on entry */
@@ -104,6 +114,7 @@ struct agent_run {
     int64_t run_id, session_id, agent_id, version_id, input_seq, last_seq, output_seq;
     int64_t queued_ns, queue_us, wall_us;
     int attempt; /* of the run */
+    int priority;
     struct ag_str input, options;
     struct agent_run *before; /* an earlier run of the session that is driven first */
     struct agent_run *then;   /* the run that waits for this one */
@@ -167,6 +178,13 @@ void ag_run_submit(struct agent_run *run, struct ag_run_unit *u);
 void ag_run_unit_free(struct ag_run_unit *u);
 /* Takes the waited-for unit when it is done; NULL: still out, or none. Its status is the caller's to read. */
 struct ag_run_unit *ag_run_unit_take(struct agent_run *run);
+
+/* --- run_gate.c: permits. True: inside. False: it waits, and will be made ready. */
+bool ag_run_enter(struct agent_run *run, ag_gate *gate);
+void ag_run_leave(struct agent_run *run);                /* out of the line, or out of the gate; nothing where neither */
+int64_t ag_run_gate_tick(struct agent_run *run);         /* monotonic time to look again; 0: none */
+bool ag_call_enter(struct ag_run_call *c);
+void ag_call_leave(struct ag_run_call *c);
 
 /* --- the steps */
 enum ag_next ag_step_queue(struct agent_run *run);   /* run_queue.c */

@@ -181,7 +181,7 @@ agent_status agent_run_start(agent_engine *e, const agent_run_request *q, agent_
 
         memcpy(c->trace_id + i, &bits, 8);
     }
-    c->priority = q->priority;
+    c->priority = run->priority = q->priority > 0 ? 1 : q->priority < 0 ? -1 : 0;
     c->queued_at_ms = now_ms;
     c->deadline_at_ms = q->timeout_ms > 0 ? now_ms + q->timeout_ms : 0;
     if (q->timeout_ms > 0)

@@ -92,6 +92,7 @@ static bool add_step_end(struct agent_run *run, struct ag_run_unit *u)
 static void give_back(struct agent_run *run)
 {
     ag_infer_stop(run);
+    ag_run_leave(run);
     if (run->reply_live)
         ag_reply_drop(&run->reply);
     run->reply_live = false;
@@ -167,6 +168,7 @@ enum ag_next ag_step_reclaim(struct agent_run *run)
     case PHASE_STOP:
         run->ending = true; /* from here on nothing from outside changes how it ends */
         ag_infer_stop(run);
+        ag_run_leave(run);
         ag_calls_stop(run);
         run->phase = PHASE_OUT;
         return AG_NEXT_AGAIN;
@@ -261,12 +263,13 @@ void ag_run_settle(struct agent_run *run)
 {
     struct ag_run_unit *u;
 
-    if (run->calls_out > 0 || run->in_ready)
+    if (run->calls_out > 0 || run->in_ready || run->gate_out)
         return;
     if ((u = ag_run_unit_take(run)) != NULL)
         ag_run_unit_free(u);
     if (run->units_out > 0 || run->waiting_unit != NULL)
         return;
+    ag_run_leave(run);
     ag_value_put(run->agent != NULL ? &run->agent->head : NULL);
     run->agent = NULL;
     run->worker->lingering--;

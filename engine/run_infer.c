@@ -186,7 +186,8 @@ static agent_status start(struct agent_run *run, agent_error *err)
 enum ag_next ag_step_prepare(struct agent_run *run)
 {
     agent_error e = AGENT_ERROR_INIT;
-    int most = run->agent->rec.spec.max_steps > 0 ? run->agent->rec.spec.max_steps : AG_MAX_STEPS;
+    int most = run->agent->rec.spec.max_steps > 0 ? run->agent->rec.spec.max_steps
+                                                     : (int)ag_limit(&run->engine->limits, AG_LIMIT_MAX_STEPS);
 
     if (run->model_steps >= most || run->last_number >= AG_STEP_MAX) {
         (void)ag_fail(&e, AGENT_EBUDGET, 0, "the run has used its %d model steps without an answer (max_steps)", most);
@@ -194,6 +195,11 @@ enum ag_next ag_step_prepare(struct agent_run *run)
         ag_run_fail(run, AG_RUN_FAILED, &e);
         return AG_NEXT_AGAIN;
     }
+    if (!ag_run_enter(run, run->fallback_at == 0 ? run->agent->gate : NULL)) {
+        run->retry_at_ns = ag_run_gate_tick(run);
+        return AG_NEXT_WAIT;
+    }
+    run->retry_at_ns = 0;
     if (run->tries == 0)
         run->tries = 1;
     if (!begin_step(run)) {
@@ -279,12 +285,15 @@ static enum ag_next failed(struct agent_run *run)
 {
     static const agent_error no_memory = {AGENT_ENOMEM, 0, "out of memory", ""};
     const agent_error *e = run->infer->error != NULL ? run->infer->error : &no_memory;
-    int retries = run->params.retries >= 0 ? run->params.retries : AG_RETRIES;
+    int retries = run->params.retries >= 0 ? run->params.retries : (int)ag_limit(&run->engine->limits, AG_LIMIT_RETRIES);
     bool retry = run->infer->retry && run->tries <= retries;
     int64_t ms = retry ? backoff_ms(run, run->infer->after_ms) : 0;
     agent_event event = {.type = AGENT_EVENT_RETRY, .text = e->text, .text_bytes = strlen(e->text), .delay_ms = ms};
 
+    if (run->infer->retry && run->infer->after_ms >= 0 && run->gate != NULL) /* for all runs of this endpoint */
+        ag_gate_hold(run->gate, ag_run_now(run) + run->infer->after_ms * 1000000);
     ag_infer_stop(run);
+    ag_run_leave(run);
     drop_reply(run);
     if (!retry && !next_model(run)) {
         run->step_note = ag_arena_str(&run->arena, ag_str_of(e->text));
@@ -409,6 +418,7 @@ static enum ag_next answered(struct agent_run *run)
 
     run->step_wall_us = (ag_mono_ns(&run->engine->clock) - run->step_begun_ns) / 1000;
     ag_infer_stop(run);
+    ag_run_leave(run);
     count_tokens(run);
     if ((rc = ag_reply_seal(r, run->run_id, run->step_number, &calls, &e)) != AGENT_OK ||
         (rc = ag_buf_status(&r->text, "the answer", &e)) != AGENT_OK) {

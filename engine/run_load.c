@@ -21,14 +21,16 @@ static bool add_stored(struct agent_run *run, const struct ag_message *m)
 static agent_status add_history(struct agent_run *run, agent_error *err)
 {
     struct ag_message_list list = {NULL, 0};
-    int64_t messages = run->params.history_messages, bytes = run->params.history_bytes;
+    const struct ag_limits *l = &run->engine->limits;
+    int64_t messages = run->params.history_messages >= 0 ? run->params.history_messages
+                                                         : ag_limit(l, AG_LIMIT_HISTORY_MESSAGES);
+    int64_t bytes = run->params.history_bytes >= 0 ? run->params.history_bytes : ag_limit(l, AG_LIMIT_HISTORY_BYTES);
     agent_status rc;
 
     if (run->input_seq <= 1 || messages == 0 || bytes == 0)
         return AGENT_OK;
     rc = ag_reader_tail(run->worker->reader, run->session_id, run->input_seq,
-                        messages < 0 ? AG_HISTORY_MESSAGES : (size_t)messages,
-                        bytes < 0 ? AG_HISTORY_BYTES : (size_t)bytes, &run->arena, &list, err);
+                        (size_t)messages, (size_t)bytes, &run->arena, &list, err);
     if (rc != AGENT_OK)
         return ag_wrap(err, rc, "load history");
     for (size_t i = 0; i < list.count; i++)
@@ -73,6 +75,7 @@ static agent_status resume(struct agent_run *run, bool *to_tools, agent_error *e
             AGENT_OK)
         return ag_wrap(err, rc, "resume run %lld", (long long)run->run_id);
     run->input = rec.input;
+    run->priority = rec.priority;
     if (rec.last_step > run->last_number)
         run->last_number = rec.last_step;
     if (run->input_tokens < 0)
@@ -118,7 +121,8 @@ static agent_status load(struct agent_run *run, bool *to_tools, agent_error *err
     run->model = run->agent->rec.spec.model;
     run->base_url = run->agent->rec.spec.base_url;
     if (run->deadline_ns == 0) {
-        int64_t ms = run->params.timeout_ms > 0 ? run->params.timeout_ms : AG_RUN_TIMEOUT_MS;
+        int64_t ms = run->params.timeout_ms > 0 ? run->params.timeout_ms
+                                                : ag_limit(&e->limits, AG_LIMIT_RUN_TIMEOUT_MS);
 
         run->deadline_ns = run->clock.begun_ns + ms * 1000000;
     }

@@ -11,12 +11,13 @@
 
 #include "engine/run.h"
 
-enum { PHASE_NEW, PHASE_COMMIT, PHASE_PARKED, PHASE_EXISTING };
+enum { PHASE_NEW, PHASE_COMMIT, PHASE_PARKED, PHASE_EXISTING, PHASE_GATE };
 
 #define LOOK_AGAIN_NS INT64_C(1000000000) /* a dead owner makes no commit that would wake us */
 
 static enum ag_next park(struct agent_run *run)
 {
+    ag_run_leave(run); /* a permit is not for waiting with */
     run->phase = PHASE_PARKED;
     run->retry_at_ns = ag_mono_ns(&run->engine->clock) + LOOK_AGAIN_NS;
     return AG_NEXT_WAIT;
@@ -207,7 +208,20 @@ enum ag_next ag_step_queue(struct agent_run *run)
 
     switch (run->phase) {
     case PHASE_NEW:
+    case PHASE_GATE: { /* nothing is in the file yet, nothing is loaded: a run that waits here is small */
+        ag_gate *gate = run->create->kind == AG_OP_RUN_CREATE
+                            ? ag_schedule_hint(run->engine->schedule, run->create->run_create.agent_name)
+                            : NULL;
+
+        if (run->phase == PHASE_GATE && run->gate_out)
+            gate = run->gate;
+        if (!ag_run_enter(run, gate)) {
+            run->phase = PHASE_GATE;
+            run->retry_at_ns = ag_run_gate_tick(run);
+            return AG_NEXT_WAIT;
+        }
         return submit(run);
+    }
     case PHASE_PARKED:
         if (run->before != NULL)
             return AG_NEXT_WAIT;

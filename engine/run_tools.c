@@ -60,6 +60,7 @@ static void have_result(struct ag_run_call *c, enum ag_call_status status, struc
     struct agent_run *run = c->run;
     agent_event e = {.type = AGENT_EVENT_TOOL_END};
 
+    ag_call_leave(c);
     c->state = AG_CALL_HAVE;
     c->status = status;
     c->result = ag_arena_str(&run->arena, text);
@@ -235,6 +236,8 @@ static void start_call(struct ag_run_call *c)
     agent_error e = AGENT_ERROR_INIT;
     agent_status rc;
 
+    if (tool != NULL && !ag_call_enter(c))
+        return; /* in line */
     c->started_ns = ag_mono_ns(&run->engine->clock);
     ag_tell(run, &event);
     if (tool == NULL) {
@@ -298,7 +301,7 @@ bool ag_calls_store(struct agent_run *run, struct ag_run_unit *u, enum ag_call_s
         struct ag_run_call *c = &run->calls[i];
         struct ag_op *op;
 
-        if (c->state == AG_CALL_NEW || c->state == AG_CALL_OUT) {
+        if (c->state == AG_CALL_NEW || c->state == AG_CALL_LINE || c->state == AG_CALL_OUT) {
             c->status = missing;
             c->result = ag_arena_str(&run->arena, ag_str_of(why));
             c->wall_us = c->started_ns != 0 ? (ag_mono_ns(&run->engine->clock) - c->started_ns) / 1000 : -1;
@@ -413,6 +416,8 @@ void ag_calls_stop(struct agent_run *run)
     for (size_t i = 0; i < run->call_count; i++) {
         struct ag_run_call *c = &run->calls[i];
 
+        if (c->state == AG_CALL_LINE)
+            ag_call_leave(c);
         if (c->state != AG_CALL_OUT)
             continue;
         if (c->command != NULL) {

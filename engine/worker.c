@@ -94,8 +94,12 @@ void ag_worker_ready(struct ag_worker *w, struct agent_run *run)
         return;
     run->in_ready = true;
     run->ready_next = NULL;
-    *w->ready_last = run;
-    w->ready_last = &run->ready_next;
+    {
+        struct ag_ready *r = &w->ready[run->priority > 0 ? 0 : run->priority == 0 ? 1 : 2];
+
+        *r->last = run;
+        r->last = &run->ready_next;
+    }
 }
 
 void ag_worker_add(struct ag_worker *w, struct agent_run *run)
@@ -175,17 +179,33 @@ static bool take_messages(struct ag_worker *w)
     return any;
 }
 
+/* The highest class first; every eighth turn goes to the lowest that has somebody, so that steps of
+ * low runs are taken however many high ones are ready. */
+static struct agent_run *next_ready(struct ag_worker *w)
+{
+    bool low_first = ++w->turns % 8 == 0;
+
+    for (int i = 0; i < 3; i++) {
+        struct ag_ready *r = &w->ready[low_first ? 2 - i : i];
+        struct agent_run *run = r->first;
+
+        if (run == NULL)
+            continue;
+        r->first = run->ready_next;
+        if (r->first == NULL)
+            r->last = &r->first;
+        run->in_ready = false;
+        return run;
+    }
+    return NULL;
+}
+
 static bool drive_ready(struct ag_worker *w)
 {
+    struct agent_run *run;
     bool any = false;
 
-    while (w->ready_first != NULL) {
-        struct agent_run *run = w->ready_first;
-
-        w->ready_first = run->ready_next;
-        if (w->ready_first == NULL)
-            w->ready_last = &w->ready_first;
-        run->in_ready = false;
+    while ((run = next_ready(w)) != NULL) {
         any = true;
         ag_run_drive(run);
     }
@@ -427,7 +447,8 @@ agent_status ag_worker_open(agent_engine *e, int index, bool threaded, struct ag
         return ag_fail(err, AGENT_ENOMEM, 0, "start worker: out of memory");
     w->engine = e;
     w->index = index;
-    w->ready_last = &w->ready_first;
+    for (int i = 0; i < 3; i++)
+        w->ready[i].last = &w->ready[i].first;
     if ((uv = uv_loop_init(&w->loop)) != 0) {
         ag_free(w);
         return ag_fail(err, AGENT_EIO, -uv, "start worker: event loop: %s", uv_strerror(uv));

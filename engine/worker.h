@@ -37,7 +37,10 @@ struct ag_worker {
     ag_http *http; /* NULL until the first request */
     struct agent_run *runs;
     int lingering; /* runs that have ended and wait for what they still have out */
-    struct agent_run *ready_first, **ready_last;
+    struct ag_ready { /* high, normal, low: see next_ready() */
+        struct agent_run *first, **last;
+    } ready[3];
+    unsigned turns;
     struct agent_run **heap; /* by wake_ns */
     size_t heap_count, heap_room;
     int64_t timer_armed_ns; /* 0: not armed */

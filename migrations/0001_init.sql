@@ -3,7 +3,8 @@
 -- are kept by SQLite and shown by `.schema`.
 
 CREATE TABLE meta (
-    key   TEXT NOT NULL PRIMARY KEY, -- run_floor, session_floor: ids up to here were given out and are never given again
+    key   TEXT NOT NULL PRIMARY KEY, -- run_floor, session_floor: ids up to here were given out and are never given again;
+                                     -- cache_limit, cache_bytes, cache_clock: of the response cache
     value ANY
 ) STRICT, WITHOUT ROWID;
 
@@ -21,7 +22,18 @@ CREATE TABLE owner (
     boot_id       TEXT NOT NULL,
     pid           INTEGER NOT NULL,
     pid_start     INTEGER NOT NULL,     -- clock ticks after boot, field 22 of /proc/PID/stat
-    started_at_ms INTEGER NOT NULL
+    started_at_ms INTEGER NOT NULL,
+    ended_at_ms   INTEGER               -- its death was seen then, and its runs given back; NULL: it may be alive
+) STRICT;
+
+CREATE TABLE live (
+    owner_id   INTEGER PRIMARY KEY REFERENCES owner (id) ON DELETE CASCADE, -- one row a second while it has runs
+    at_ms      INTEGER NOT NULL,
+    rss_bytes  INTEGER,                 -- of its process
+    heap_bytes INTEGER,                 -- what its runs hold
+    runs       INTEGER NOT NULL,
+    stages     TEXT NOT NULL,           -- JSON: {"infer": {"runs": 2, "heap_bytes": 81920}, …}, those with runs
+    cache      TEXT                     -- JSON: entries, held_bytes, budget_bytes, gets, hits, policy
 ) STRICT;
 
 CREATE TABLE text (
@@ -100,6 +112,7 @@ CREATE TABLE run (
     trace_id         BLOB,
     idempotency_key  TEXT,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
+    ready            INTEGER NOT NULL DEFAULT 0, -- 1: to be taken by whoever works: nothing of its session is before it, nobody has it
     error_status     INTEGER,               -- agent_status of a failed run
     error            TEXT,
     hint             TEXT,
@@ -114,9 +127,9 @@ CREATE TABLE run (
     cache_hit        INTEGER,
     rss_peak_bytes   INTEGER
 ) STRICT;
-CREATE INDEX run_open ON run (session_id) WHERE ended_at_ms IS NULL;
+CREATE INDEX run_open ON run (session_id, id, owner_id) WHERE ended_at_ms IS NULL;
 CREATE INDEX run_unbegun ON run (session_id) WHERE input_seq IS NULL;
-CREATE INDEX run_queue ON run (priority DESC) WHERE status = 'queued';
+CREATE INDEX run_queue ON run (ready, priority) WHERE status = 'queued' OR ready = 1;
 CREATE INDEX run_cancel ON run (owner_id) WHERE cancel_requested = 1 AND ended_at_ms IS NULL;
 CREATE UNIQUE INDEX run_idempotency_key ON run (idempotency_key) WHERE idempotency_key IS NOT NULL;
 
@@ -209,12 +222,116 @@ CREATE TABLE cache (
     kind           TEXT NOT NULL,
     agent_id       INTEGER,
     model          TEXT,
-    body           BLOB NOT NULL,
+    bytes          INTEGER NOT NULL,          -- of the entry: what the limit counts
+    tokens         INTEGER,                   -- of the answer and its request: what a hit saves; NULL: unknown
+    rank           INTEGER NOT NULL,          -- meta's cache_clock when last asked for, and what it is worth; the lowest goes first
     hits           INTEGER NOT NULL DEFAULT 0,
     created_at_ms  INTEGER NOT NULL,
     last_hit_at_ms INTEGER,
-    expires_at_ms  INTEGER
+    expires_at_ms  INTEGER,                   -- NULL: never
+    request        BLOB NOT NULL,             -- SHA-256 of the head and of each message of the request
+    body           TEXT NOT NULL              -- the answer, JSON
 ) STRICT;
+CREATE INDEX cache_rank ON cache (rank, coalesce(last_hit_at_ms, created_at_ms), bytes);
+CREATE INDEX cache_expires ON cache (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+
+CREATE TABLE cache_lease (                    -- who is asking just now, so that others wait for the answer
+    key      BLOB NOT NULL PRIMARY KEY,
+    owner_id INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What changed of what engines keep in memory, so that one that runs drops the changed row and not
+-- all of them, also when a row is edited by hand. Without these rows it drops everything. A REPLACE
+-- pushes rows out without a word to a delete trigger, so the triggers look before it happens.
+CREATE TABLE change (
+    id   INTEGER PRIMARY KEY,                 -- no gaps; the last 4096 are kept
+    mark INTEGER NOT NULL DEFAULT (random()), -- tells it from the row of that id in a copy of the file
+    kind TEXT NOT NULL,
+    key  ANY
+) STRICT;
+INSERT INTO change (kind) VALUES ('made');
+CREATE TRIGGER change_bound AFTER INSERT ON change BEGIN
+    DELETE FROM change WHERE id <= new.id - 4096;
+END;
+
+CREATE TRIGGER change_version_insert BEFORE INSERT ON agent_version WHEN EXISTS (SELECT 1 FROM agent_version v
+    WHERE v.id = new.id OR (v.agent_id = new.agent_id AND v.version = new.version)) BEGIN
+    INSERT INTO change (kind, key) SELECT 'version', v.id FROM agent_version v
+     WHERE v.id = new.id OR (v.agent_id = new.agent_id AND v.version = new.version);
+END;
+CREATE TRIGGER change_version_update BEFORE UPDATE ON agent_version BEGIN
+    INSERT INTO change (kind, key) SELECT 'version', v.id FROM agent_version v
+     WHERE v.id = old.id OR v.id = new.id OR (v.agent_id = new.agent_id AND v.version = new.version);
+END;
+CREATE TRIGGER change_version_delete AFTER DELETE ON agent_version BEGIN
+    INSERT INTO change (kind, key) VALUES ('version', old.id);
+END;
+
+CREATE TRIGGER change_agent_insert BEFORE INSERT ON agent WHEN EXISTS (SELECT 1 FROM agent a
+    WHERE a.id = new.id OR a.name = new.name) BEGIN
+    INSERT INTO change (kind) VALUES ('agents');
+END;
+CREATE TRIGGER change_agent_update BEFORE UPDATE OF id, name ON agent BEGIN -- its counters change with every run
+    INSERT INTO change (kind) VALUES ('agents');
+END;
+CREATE TRIGGER change_agent_delete AFTER DELETE ON agent BEGIN
+    INSERT INTO change (kind) VALUES ('agents');
+END;
+
+CREATE TRIGGER change_text_insert BEFORE INSERT ON text WHEN EXISTS (SELECT 1 FROM text t
+    WHERE t.id = new.id OR t.hash = new.hash) BEGIN
+    INSERT INTO change (kind) VALUES ('agents');
+END;
+CREATE TRIGGER change_text_update BEFORE UPDATE ON text BEGIN
+    INSERT INTO change (kind) VALUES ('agents');
+END;
+CREATE TRIGGER change_text_delete AFTER DELETE ON text BEGIN
+    INSERT INTO change (kind) VALUES ('agents');
+END;
+
+CREATE TRIGGER change_memory_insert BEFORE INSERT ON memory BEGIN
+    INSERT INTO change (kind, key) VALUES ('memory', new.agent_id);
+    INSERT INTO change (kind, key) SELECT 'memory', m.agent_id FROM memory m
+     WHERE m.id = new.id AND m.agent_id <> new.agent_id;
+END;
+CREATE TRIGGER change_memory_update BEFORE UPDATE ON memory BEGIN
+    INSERT INTO change (kind, key) VALUES ('memory', new.agent_id);
+    INSERT INTO change (kind, key) SELECT DISTINCT 'memory', m.agent_id FROM memory m
+     WHERE (m.id = old.id OR m.id = new.id) AND m.agent_id <> new.agent_id;
+END;
+CREATE TRIGGER change_memory_delete AFTER DELETE ON memory BEGIN
+    INSERT INTO change (kind, key) VALUES ('memory', old.agent_id);
+END;
+
+CREATE TRIGGER change_tool_insert BEFORE INSERT ON tool BEGIN
+    INSERT INTO change (kind, key) VALUES ('tool', new.name);
+END;
+CREATE TRIGGER change_tool_update BEFORE UPDATE ON tool BEGIN
+    INSERT INTO change (kind, key) VALUES ('tool', old.name);
+END;
+CREATE TRIGGER change_tool_delete AFTER DELETE ON tool BEGIN
+    INSERT INTO change (kind, key) VALUES ('tool', old.name);
+END;
+
+-- The same for answers, and their bytes in sum (meta's cache_bytes; NULL: to be counted anew).
+CREATE TRIGGER change_cache_before BEFORE INSERT ON cache WHEN EXISTS (SELECT 1 FROM cache c
+    WHERE c.id = new.id OR c.key = new.key) BEGIN
+    INSERT INTO change (kind, key) SELECT 'response', c.key FROM cache c WHERE c.id = new.id OR c.key = new.key;
+    UPDATE meta SET value = NULL WHERE key = 'cache_bytes';
+END;
+CREATE TRIGGER change_cache_insert AFTER INSERT ON cache BEGIN
+    UPDATE meta SET value = value + new.bytes WHERE key = 'cache_bytes';
+END;
+CREATE TRIGGER change_cache_update BEFORE UPDATE OF id, key, kind, bytes, created_at_ms, expires_at_ms, request, body ON cache BEGIN
+    INSERT INTO change (kind, key) SELECT 'response', c.key FROM cache c
+     WHERE c.id = old.id OR c.id = new.id OR c.key = new.key;
+    UPDATE meta SET value = NULL WHERE key = 'cache_bytes';
+END;
+CREATE TRIGGER change_cache_delete AFTER DELETE ON cache BEGIN
+    INSERT INTO change (kind, key) VALUES ('response', old.key);
+    UPDATE meta SET value = value - old.bytes WHERE key = 'cache_bytes';
+END;
 
 -- The views are the contract: columns are added at the end, never renamed. Times are ISO-8601 UTC,
 -- NULL is unknown, rows are in id order. Where there is a last column `id`, ranges of it are fast:
@@ -315,6 +432,9 @@ SELECT s.id >> 12 AS run_id,
        (SELECT k.value FROM json_each(j.value) k WHERE k.key = 11) AS samples,
        (SELECT k.value FROM json_each(j.value) k WHERE k.key = 12) AS attribution,
        (SELECT k.value FROM json_each(j.value) k WHERE k.key = 13) AS peak_source,
+       (SELECT 'own' || iif(k.value & 1, '+json', '') || iif(k.value & 2, '+sqlite', '') || iif(k.value & 4, '+curl', '')
+          FROM json_each(j.value) k WHERE k.key = 14 AND k.value IS NOT NULL) AS heap_includes,
+       (SELECT k.value FROM json_each(j.value) k WHERE k.key = 15) AS shared_sample,
        s.id
   FROM stage s CROSS JOIN json_each(s.rows) j;
 
@@ -327,10 +447,11 @@ SELECT m.id, (SELECT a.name FROM agent a WHERE a.id = m.agent_id) AS agent, m.sc
 
 CREATE VIEW v_cache AS
 SELECT lower(hex(c.key)) AS key, c.kind, (SELECT a.name FROM agent a WHERE a.id = c.agent_id) AS agent, c.model,
-       length(c.body) AS bytes, c.hits,
+       c.bytes, c.hits,
        strftime('%Y-%m-%dT%H:%M:%fZ', c.created_at_ms / 1000.0, 'unixepoch') AS created_at,
        strftime('%Y-%m-%dT%H:%M:%fZ', c.last_hit_at_ms / 1000.0, 'unixepoch') AS last_hit_at,
-       strftime('%Y-%m-%dT%H:%M:%fZ', c.expires_at_ms / 1000.0, 'unixepoch') AS expires_at, c.id
+       strftime('%Y-%m-%dT%H:%M:%fZ', c.expires_at_ms / 1000.0, 'unixepoch') AS expires_at,
+       c.tokens, c.body, c.id
   FROM cache c;
 
 CREATE VIEW v_tools AS -- the command tools; the builtin ones are in the library, not in the file

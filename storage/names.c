@@ -20,6 +20,8 @@ TABLE(stages) = {[AG_STAGE_QUEUE] = "queue", [AG_STAGE_LOAD] = "load", [AG_STAGE
                  [AG_STAGE_RECLAIM] = "reclaim"};
 TABLE(peak_sources) = {[AG_PEAK_NONE] = NULL, [AG_PEAK_BORDERS] = "borders", [AG_PEAK_SAMPLES] = "samples",
                        [AG_PEAK_HWM] = "hwm"};
+TABLE(heap_includes) = {"own", "own+json", "own+sqlite", "own+json+sqlite", "own+curl", "own+json+curl",
+                        "own+sqlite+curl", "own+json+sqlite+curl"};
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
@@ -38,6 +40,7 @@ const char *ag_call_status_name(enum ag_call_status v) { return call_statuses[v]
 const char *ag_effect_name(enum agent_effect v) { return effects[v]; }
 const char *ag_stage_name(enum ag_stage v) { return stages[v]; }
 const char *ag_peak_source_name(enum ag_peak_source v) { return peak_sources[v]; }
+const char *ag_heap_includes_name(unsigned includes) { return heap_includes[includes & 7u]; }
 int ag_role_parse(struct ag_str s) { return parse(roles, COUNT(roles), s); }
 int ag_run_status_parse(struct ag_str s) { return parse(run_statuses, COUNT(run_statuses), s); }
 int ag_call_status_parse(struct ag_str s) { return parse(call_statuses, COUNT(call_statuses), s); }

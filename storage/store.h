@@ -153,11 +153,16 @@ struct ag_stage_row {
     enum ag_stage stage;
     bool shared; /* attribution: other runs were in a stage meanwhile */
     uint8_t peak_source; /* of ag_peak_source */
+    uint8_t heap_includes; /* set of agent_memory_hook: whose allocations heap_… counts besides our own */
+    bool shared_sample;    /* a border reading was another's, up to 100 µs old */
     int samples;
     int64_t started_at_ms, wall_us, commit_us;
     int64_t rss_before_bytes, rss_peak_bytes, rss_after_bytes;
     int64_t heap_peak_bytes, heap_net_bytes, child_rss_peak_bytes;
 };
+
+/* What heap figures include: "own", "own+json+sqlite+curl" …; a set of agent_memory_hook. */
+const char *ag_heap_includes_name(unsigned includes);
 
 enum ag_peak_source { AG_PEAK_NONE = 0, AG_PEAK_BORDERS = 1, AG_PEAK_SAMPLES = 2, AG_PEAK_HWM = 3 };
 const char *ag_peak_source_name(enum ag_peak_source v); /* NULL for NONE; "borders" "samples" "hwm" */
@@ -170,6 +175,10 @@ enum ag_op_kind {
     AG_OP_RUN_CREATE, AG_OP_RUN_CLAIM, AG_OP_RUN_CANCEL, AG_OP_RUN_DECIDE,
     AG_OP_STEP_BEGIN, AG_OP_STEP_END, AG_OP_MESSAGE, AG_OP_CALL_INTENT, AG_OP_CALL_END,
     AG_OP_STAGES, AG_OP_JOURNAL, AG_OP_RUN_FINISH,
+    AG_OP_CLAIM_NEXT,
+    AG_OP_CACHE_PUT, AG_OP_CACHE_HITS, AG_OP_CACHE_RM, AG_OP_CACHE_LEASE, AG_OP_CACHE_RESIZE,
+    AG_OP_SETTING,
+    AG_OP_LIVE,
     AG_OP_LIMIT
 };
 
@@ -257,6 +266,20 @@ struct ag_op_run_claim {
     enum ag_blocked out_blocked;
     int64_t out_blocked_by;
     int64_t out_session_id, out_agent_id, out_version_id, out_input_seq, out_queued_at_ms, out_deadline_at_ms;
+    int out_priority;
+};
+
+/* Takes what comes next of the whole queue, at most one run of a session: runs that nobody holds and
+ * that have nothing before them, and those of owners whose death was seen. The order is by class
+ * (ag_queue_class), within a class by id. A run that cannot be taken for a reason of its own ends as
+ * failed with that reason, and the rest goes on. */
+struct ag_op_claim_next {
+    struct ag_op_run_claim *claims; /* room for `most`; borrowed until done */
+    int most;
+    int64_t aging_ms; /* waited so long, a run counts one class higher; 0: never */
+    bool reap;        /* look for dead owners first, and give back what they had */
+    int out_count;    /* entries of claims; one that is not out_claimed became `waiting` */
+    bool out_more;    /* `most` was reached: there may be more */
 };
 
 struct ag_op_run_cancel {
@@ -335,6 +358,90 @@ struct ag_op_run_finish {
     int64_t out_next_run_id; /* the session's next queued run; 0: none */
 };
 
+/* --- the response cache: answers by the SHA-256 of the request that they answer -------------------- */
+
+#define AG_CACHE_KEY_BYTES   32
+#define AG_CACHE_LIMIT_BYTES (INT64_C(256) << 20) /* of all entries, until a person says another */
+#define AG_CACHE_ENTRY_BYTES 128                  /* what an entry takes besides its texts */
+#define AG_CACHE_BIGGEST     8                    /* an entry over limit / 8 is not kept */
+
+struct ag_cache_row {
+    int64_t agent_id, tokens, hits, created_at_ms, expires_at_ms; /* tokens -1: unknown; expires 0: never */
+    struct ag_str request; /* hashes of its parts: compared before the answer is used */
+    struct ag_str body;    /* JSON */
+};
+
+/* Keeps an answer; what was under the key is replaced, and our lease of it given back. Where the
+ * limit is passed what saves the fewest tokens by byte and was longest not asked for goes first; what
+ * has expired before it. */
+struct ag_op_cache_put {
+    unsigned char key[AG_CACHE_KEY_BYTES];
+    int64_t agent_id;
+    struct ag_str model, request, body;
+    int64_t tokens;        /* -1: unknown */
+    int64_t expires_at_ms; /* 0: never */
+    bool out_kept;         /* false: it is too large */
+};
+
+/* One hit for each key; those that are gone are passed over. */
+struct ag_op_cache_hits {
+    const unsigned char (*keys)[AG_CACHE_KEY_BYTES];
+    size_t count;
+};
+
+struct ag_op_cache_rm {
+    bool all;
+    unsigned char key[AG_CACHE_KEY_BYTES]; /* else; AGENT_ENOTFOUND where it is not there */
+    int64_t out_count;
+};
+
+/* "I am asking, wait for my answer": held until a time, while its owner lives, or until the put. */
+struct ag_op_cache_lease {
+    unsigned char key[AG_CACHE_KEY_BYTES];
+    bool release; /* give it back, where it is ours */
+    int64_t until_ms;
+    bool out_taken;       /* it is ours now */
+    int64_t out_until_ms; /* else: of who has it */
+};
+
+struct ag_op_cache_resize {
+    int64_t bytes;       /* the limit from now on; 0: nothing is kept */
+    int64_t out_evicted; /* entries */
+};
+
+struct ag_cache_totals {
+    int64_t entries, bytes, limit_bytes, hits, tokens_saved;
+};
+
+/* What may be cached and was changed by others (ag_reader_changes). */
+enum ag_change_kind {
+    AG_CHANGE_VERSION,  /* agent version `id` */
+    AG_CHANGE_AGENTS,   /* any agent version: a name, a long text */
+    AG_CHANGE_MEMORY,   /* memories of agent `id` */
+    AG_CHANGE_TOOL,     /* some command tool */
+    AG_CHANGE_RESPONSE, /* the answer under `key` */
+};
+
+struct ag_change {
+    enum ag_change_kind kind;
+    int64_t id;
+    struct ag_str key;
+};
+
+typedef void (*ag_change_fn)(void *ctx, const struct ag_change *change);
+
+struct ag_op_setting { /* a number kept under a name for every engine on this file */
+    struct ag_str name;
+    int64_t value;
+    bool remove;
+};
+
+struct ag_op_live { /* how this store's owner is doing, in the place of what it said before; no owner: nothing */
+    int64_t at_ms, rss_bytes, heap_bytes; /* -1: unknown */
+    int64_t runs;
+    struct ag_str stages, cache; /* JSON; cache absent: there is none */
+};
+
 struct ag_op {
     struct ag_op *next;
     enum ag_op_kind kind;
@@ -357,7 +464,30 @@ struct ag_op {
         struct ag_op_stages stages;
         struct ag_op_journal journal;
         struct ag_op_run_finish run_finish;
+        struct ag_op_setting setting;
+        struct ag_op_live live;
+        struct ag_op_claim_next claim_next;
+        struct ag_op_cache_put cache_put;
+        struct ag_op_cache_hits cache_hits;
+        struct ag_op_cache_rm cache_rm;
+        struct ag_op_cache_lease cache_lease;
+        struct ag_op_cache_resize cache_resize;
     };
+};
+
+/* What a run counts as in the queue: its class, one higher for each aging_ms it has waited, up to high. */
+static inline int ag_queue_class(int priority, int64_t waited_ms, int64_t aging_ms)
+{
+    int64_t higher = aging_ms > 0 && waited_ms > 0 ? waited_ms / aging_ms : 0;
+
+    return priority + higher >= 1 ? 1 : (int)(priority + higher);
+}
+
+/* The queue as a reader sees it. */
+struct ag_queue_look {
+    bool is_ready;      /* some run may be taken */
+    bool has_waiting;   /* some queued run is held by nobody, be it ready or behind another */
+    bool has_dead;      /* some owner died and what it had was not given back yet */
 };
 
 typedef struct ag_unit ag_unit;
@@ -432,6 +562,13 @@ struct ag_store_vt {
     agent_status (*run)(ag_reader *r, int64_t run_id, ag_arena *a, struct ag_run_rec *out, agent_error *err);
     agent_status (*session_find)(ag_reader *r, struct ag_str agent, struct ag_str spec, int64_t *out_id, agent_error *err);
     agent_status (*cancels)(ag_reader *r, void (*fn)(void *ctx, int64_t run_id), void *ctx, agent_error *err);
+    agent_status (*cache_get)(ag_reader *r, const unsigned char key[AG_CACHE_KEY_BYTES], ag_arena *a, struct ag_cache_row *out, agent_error *err);
+    agent_status (*cache_totals)(ag_reader *r, struct ag_cache_totals *out, agent_error *err);
+    agent_status (*changes)(ag_reader *r, ag_change_fn fn, void *ctx, bool *out_explained, agent_error *err);
+    agent_status (*queue)(ag_reader *r, bool deaths_too, struct ag_queue_look *out, agent_error *err);
+    uint64_t (*version)(ag_reader *r);
+    const char *(*watch_path)(ag_store *s);
+    agent_status (*settings)(ag_reader *r, void (*fn)(void *ctx, struct ag_str name, int64_t value), void *ctx, agent_error *err);
     agent_status (*scan)(ag_reader *r, enum agent_view view, const agent_filter *f, agent_row_fn fn, void *ctx, agent_error *err);
     agent_status (*sql)(ag_reader *r, const char *sql, agent_row_fn fn, void *ctx, agent_error *err);
 };
@@ -447,6 +584,8 @@ struct ag_reader {
 
 agent_status ag_store_sqlite_open(const struct ag_store_options *o, ag_store **out, agent_error *err);
 agent_status ag_store_memory_open(const struct ag_store_options *o, ag_store **out, agent_error *err);
+/* From then on SQLite allocates through engine/base/mem.h, in the whole process. AGENT_EBUSY: it is in use. */
+agent_status ag_store_sqlite_memory(agent_error *err);
 
 /* Waits for what was submitted, then closes. Readers must be closed before. NULL is fine. */
 static inline void ag_store_close(ag_store *s)
@@ -547,6 +686,52 @@ static inline agent_status ag_reader_cancels(ag_reader *r, void (*fn)(void *ctx,
                                              agent_error *err)
 {
     return r->store->vt->cancels(r, fn, ctx, err);
+}
+
+/* AGENT_ENOTFOUND. Whether it has expired is the caller's to see. */
+static inline agent_status ag_reader_cache_get(ag_reader *r, const unsigned char key[AG_CACHE_KEY_BYTES], ag_arena *a,
+                                               struct ag_cache_row *out, agent_error *err)
+{
+    return r->store->vt->cache_get(r, key, a, out, err);
+}
+
+static inline agent_status ag_reader_cache_totals(ag_reader *r, struct ag_cache_totals *out, agent_error *err)
+{
+    return r->store->vt->cache_totals(r, out, err);
+}
+
+/* What was committed since the last call (the first one: since the store was opened) to tables that
+ * are cached, told row by row. *out_explained false: that is not all, or it is not known: everything
+ * may have changed. One caller at a time for the whole store, whichever the reader. */
+static inline agent_status ag_reader_changes(ag_reader *r, ag_change_fn fn, void *ctx, bool *out_explained,
+                                             agent_error *err)
+{
+    return r->store->vt->changes(r, fn, ctx, out_explained, err);
+}
+
+/* What there is to be taken; some microseconds. Deaths are looked for where asked: a system call per owner. */
+static inline agent_status ag_reader_queue(ag_reader *r, bool deaths_too, struct ag_queue_look *out, agent_error *err)
+{
+    return r->store->vt->queue(r, deaths_too, out, err);
+}
+
+/* A number that differs after a commit of another connection; 0: the store is nobody else's. */
+static inline uint64_t ag_reader_version(ag_reader *r)
+{
+    return r->store->vt->version(r);
+}
+
+/* A file that is written to (and must not be opened) shortly before any commit shows; NULL: none. */
+static inline const char *ag_store_watch_path(ag_store *s)
+{
+    return s->vt->watch_path(s);
+}
+
+/* Every setting that is kept. */
+static inline agent_status ag_reader_settings(ag_reader *r, void (*fn)(void *ctx, struct ag_str name, int64_t value),
+                                              void *ctx, agent_error *err)
+{
+    return r->store->vt->settings(r, fn, ctx, err);
 }
 
 static inline agent_status ag_reader_scan(ag_reader *r, enum agent_view view, const agent_filter *f, agent_row_fn fn,

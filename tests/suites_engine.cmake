@@ -1,1 +1,2 @@
 agent_test(engine agent_engine)
+agent_test(gate agent_engine)

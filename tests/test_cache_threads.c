@@ -175,7 +175,9 @@ static uint64_t next_random(uint64_t *state)
     return *state >> 33;
 }
 
-#define GETS 40000
+#ifndef GETS
+#define GETS 40000 /* of each reader; more in the soak run */
+#endif
 
 static void *read_all_the_time(void *arg)
 {

@@ -661,6 +661,113 @@ START_TEST(a_provider_of_the_host_streams_calls_tools_and_fails)
 }
 END_TEST
 
+/* --- permits ----------------------------------------------------------------------------------------------- */
+
+static atomic_int inside, most_inside, served;
+static char served_order[64];
+
+static agent_status counting(void *ctx, const agent_model_request *q, agent_reply *reply, agent_error *e)
+{
+    struct timespec ms = {0, 4000000};
+    int now = atomic_fetch_add(&inside, 1) + 1, most = atomic_load(&most_inside), n;
+
+    (void)ctx;
+    (void)e;
+    while (now > most && !atomic_compare_exchange_weak(&most_inside, &most, now))
+        ;
+    (void)nanosleep(&ms, NULL);
+    n = atomic_fetch_add(&served, 1);
+    if (n < 60)
+        served_order[n] = q->messages[q->message_count - 1].text[0];
+    agent_reply_text(reply, "ok", 2);
+    (void)atomic_fetch_sub(&inside, 1);
+    return AGENT_OK;
+}
+
+static void open_counting(int i, const char *options)
+{
+    agent_config c = config();
+    agent_provider p = {.size = sizeof(p), .name = "counting", .complete = counting};
+
+    engine_open(i);
+    ck_assert_int_eq(agent_provider_register(engine, &p, &err), AGENT_OK);
+    atomic_store(&inside, 0);
+    atomic_store(&most_inside, 0);
+    atomic_store(&served, 0);
+    memset(served_order, 0, sizeof(served_order));
+    c.model = "counting:one";
+    c.options = options;
+    make("demo", &c);
+}
+
+START_TEST(no_more_requests_are_out_than_the_endpoint_allows)
+{
+    enum { N = 40 };
+    agent_run *runs[N];
+
+    open_counting(_i, "{\"max_concurrency\": 3}");
+    for (int i = 0; i < N; i++) {
+        agent_run_request q = ask("demo", "x");
+
+        runs[i] = start(&q);
+    }
+    for (int i = 0; i < N; i++) {
+        ck_assert_str_eq(wait_for(runs[i])->status, "succeeded");
+        agent_run_free(runs[i]);
+    }
+    ck_assert_int_le(atomic_load(&most_inside), 3);
+    ck_assert_int_eq(atomic_load(&served), N);
+}
+END_TEST
+
+START_TEST(high_runs_go_before_low_ones_that_wait)
+{
+    agent_run *runs[9];
+    agent_run_request q = ask("demo", "first");
+    char *first_low, *last_high;
+
+    open_counting(_i, "{\"max_concurrency\": 1}");
+    (void)turn(&q); /* from here on the engine knows the gate before it loads a run */
+    for (int i = 0; i < 9; i++) {
+        q = ask("demo", i == 0 ? "0" : i < 5 ? "low" : "high");
+        q.priority = i == 0 ? AGENT_PRIORITY_NORMAL : i < 5 ? AGENT_PRIORITY_LOW : AGENT_PRIORITY_HIGH;
+        runs[i] = start(&q);
+    }
+    for (int i = 0; i < 9; i++) {
+        ck_assert_str_eq(wait_for(runs[i])->status, "succeeded");
+        agent_run_free(runs[i]);
+    }
+    first_low = strchr(served_order, 'l');
+    last_high = strrchr(served_order, 'h');
+    ck_assert_ptr_nonnull(first_low);
+    ck_assert_ptr_nonnull(last_high);
+    /* One low one may be inside already when the high ones come. */
+    ck_assert_msg(strchr(first_low + 1, 'l') > last_high, "%s", served_order);
+}
+END_TEST
+
+START_TEST(a_run_cancelled_in_line_gives_its_place_up)
+{
+    agent_run *runs[6];
+    agent_run_request q = ask("demo", "x");
+
+    open_counting(_i, "{\"max_concurrency\": 1}");
+    (void)turn(&q);
+    for (int i = 0; i < 6; i++)
+        runs[i] = start(&q);
+    for (int i = 3; i < 6; i++)
+        agent_run_cancel(runs[i]);
+    for (int i = 0; i < 6; i++) {
+        const char *status = wait_for(runs[i])->status;
+
+        ck_assert_msg(strcmp(status, "succeeded") == 0 || (i >= 3 && strcmp(status, "cancelled") == 0), "%d %s", i,
+                      status);
+        agent_run_free(runs[i]);
+    }
+    ck_assert_str_eq(turn(&q), "ok"); /* no permit was lost */
+}
+END_TEST
+
 /* --- many at once -------------------------------------------------------------------------------------------- */
 
 START_TEST(turns_of_one_session_started_together_run_one_after_the_other)
@@ -815,6 +922,9 @@ Suite *engine_suite(void)
     tcase_add_loop_test(t, commands_are_tools_and_however_they_end_the_model_reads_it, 0, SETUPS);
     tcase_add_loop_test(t, a_cancel_during_tools_answers_every_call, 0, SETUPS);
     tcase_add_loop_test(t, a_provider_of_the_host_streams_calls_tools_and_fails, 0, SETUPS);
+    tcase_add_loop_test(t, no_more_requests_are_out_than_the_endpoint_allows, 0, SETUPS);
+    tcase_add_loop_test(t, high_runs_go_before_low_ones_that_wait, 0, SETUPS);
+    tcase_add_loop_test(t, a_run_cancelled_in_line_gives_its_place_up, 0, SETUPS);
     tcase_add_loop_test(t, turns_of_one_session_started_together_run_one_after_the_other, 0, SETUPS);
     tcase_add_loop_test(t, hundreds_of_runs_at_once_all_end, 0, SETUPS);
     tcase_add_loop_test(t, an_engine_closed_with_runs_under_way_lets_go_of_them, 0, SETUPS);

@@ -114,11 +114,13 @@ static size_t next_page(size_t at)
     return u < 8 ? at * 7 % PAGES : random_below(PAGES / 4);
 }
 
-static void compare_with_model(struct model *m, const struct ag_policy_options *o, uint32_t first_tick, size_t references)
+static void compare_with_model(struct model *m, const struct ag_policy_options *o, uint64_t seed, uint32_t first_tick,
+                               size_t references)
 {
     struct ag_sim s;
     size_t burst = 0, page = 0;
 
+    random_state = seed;
     ck_assert(ag_sim_init(&s, &ag_policy_lruk, o, m->capacity));
     s.now = first_tick;
     for (size_t i = 0; i < references; i++) {
@@ -134,8 +136,8 @@ static void compare_with_model(struct model *m, const struct ag_policy_options *
             model_remove(m, page);
         }
         was_hit = ag_sim_reference(&s, hash_of(page), 1, 0);
-        ck_assert_msg(was_hit == model_reference(m, page), "K=%d CRP=%u RIP=%u: reference %zu to page %zu", m->k, o->crp,
-                      o->rip, i, page);
+        ck_assert_msg(was_hit == model_reference(m, page), "seed %d, K=%d CRP=%u RIP=%u: reference %zu to page %zu",
+                      (int)seed, m->k, o->crp, o->rip, i, page);
         if (i % 256 == 0) {
             same_residents(m, &s);
             ck_assert_ptr_null(s.policy->vt->check(s.policy));
@@ -166,8 +168,7 @@ START_TEST(it_does_reference_by_reference_what_the_paper_writes)
 
     ck_assert_ptr_nonnull(m);
     *m = (struct model){.k = v->k, .crp = v->crp, .rip = v->rip, .capacity = v->capacity};
-    random_state = 1993 + (uint64_t)_i;
-    compare_with_model(m, &o, 0, soak == NULL ? 12000 : strtoull(soak, NULL, 10));
+    compare_with_model(m, &o, 1993 + (uint64_t)_i, 0, soak == NULL ? 12000 : strtoull(soak, NULL, 10));
     free(m);
 }
 END_TEST
@@ -179,8 +180,7 @@ START_TEST(it_goes_on_unchanged_where_the_clock_of_ticks_comes_to_its_end)
 
     ck_assert_ptr_nonnull(m);
     *m = (struct model){.k = 3, .crp = 4, .rip = 700, .capacity = 60, .now = AG_TICK_LIMIT - 3000};
-    random_state = 7;
-    compare_with_model(m, &o, AG_TICK_LIMIT - 3000, 9000);
+    compare_with_model(m, &o, 7, AG_TICK_LIMIT - 3000, 9000);
     free(m);
 }
 END_TEST

@@ -20,6 +20,7 @@ struct model {
     uint64_t seed;
     int unit;
     int64_t runs[RUNS_KNOWN];
+    int journal[RUNS_KNOWN]; /* step of the run that was journalled; 0: none */
     size_t run_count;
     int64_t session; /* newest */
     struct ag_op *ops[OPS_MOST], *twins[OPS_MOST]; /* of the unit being made */
@@ -62,6 +63,15 @@ static int64_t some_run(struct model *m)
     if (m->run_count == 0 || chance(m, 3))
         return 100000;
     return m->runs[pick(m, (unsigned)m->run_count)];
+}
+
+static int *journal_of(struct model *m, int64_t run_id)
+{
+    size_t i = 0;
+
+    while (i + 1 < m->run_count && m->runs[i] != run_id)
+        i++;
+    return &m->journal[i];
 }
 
 static void agent_ops(struct model *m)
@@ -190,7 +200,9 @@ static void finish(struct model *m, const struct ag_run_rec *rec)
     /* An engine says "succeeded" only when every step and call has ended: so do we, of plain runs. */
     enum ag_run_status status = statuses[rec->last_step > 1 ? 1 + pick(m, 2) : pick(m, 3)];
 
-    if (status == AG_RUN_SUCCEEDED || chance(m, 50))
+    if (*journal_of(m, rec->run_id) != 0) /* it ends what it journalled, too */
+        end_step(m, rec->run_id, *journal_of(m, rec->run_id));
+    else if (status == AG_RUN_SUCCEEDED || chance(m, 50))
         end_step(m, rec->run_id, rec->last_step);
     f = &op(m, AG_OP_RUN_FINISH)->run_finish;
     *f = (struct ag_op_run_finish){.run_id = rec->run_id, .session_id = rec->session_id,
@@ -217,9 +229,13 @@ static void drive_ops(struct model *m)
     m->a.unit.fence_attempt = chance(m, 95) ? rec.attempt : rec.attempt - 1;
     if (m->a.unit.fence_run_id == 0 && rec.status != AG_RUN_RUNNING)
         return; /* unfenced, it would write into what has ended */
-    switch (pick(m, 6)) {
+    switch (pick(m, 5)) {
     case 0:
-        begin_step(m, id, rec.last_step + (chance(m, 95) ? 1 : 0));
+        begin_step(m, id, rec.last_step > 1 || chance(m, 95) ? rec.last_step + 1 : 1);
+        if (chance(m, 50) && *journal_of(m, id) == 0) {
+            *journal_of(m, id) = rec.last_step + 1;
+            op(m, AG_OP_JOURNAL)->journal = (struct ag_op_journal){id, rec.last_step + 1, S("half ")};
+        }
         break;
     case 1:
         end_step(m, id, rec.last_step);
@@ -240,10 +256,6 @@ static void drive_ops(struct model *m)
                                            .role = AG_ROLE_TOOL, .call_number = rec.calls[i].number};
         }
         stage_op(m, id);
-        break;
-    case 3:
-        op(m, AG_OP_JOURNAL)->journal = (struct ag_op_journal){id, rec.last_step, S("half ")};
-        m->a.unit.lazy = false;
         break;
     default:
         op(m, AG_OP_MESSAGE)->message =
@@ -329,10 +341,16 @@ static void same_outs(struct model *m, int i)
 
 static void learn(struct model *m, const struct ag_op *o)
 {
+    size_t at;
+
     if (o->kind != AG_OP_RUN_CREATE)
         return;
     m->session = o->run_create.out_session_id;
-    m->runs[m->run_count < RUNS_KNOWN ? m->run_count++ : pick(m, RUNS_KNOWN)] = o->run_create.out_run_id;
+    if (o->run_create.out_existing)
+        return;
+    at = m->run_count < RUNS_KNOWN ? m->run_count++ : pick(m, RUNS_KNOWN);
+    m->runs[at] = o->run_create.out_run_id;
+    m->journal[at] = 0;
 }
 
 /* Which duplicate numbers fail with, each store says in its own words. */

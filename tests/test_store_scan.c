@@ -95,6 +95,7 @@ static const struct {
     {AGENT_VIEW_RUNS, {.newest_first = true}, "id", "4\n3\n2\n1\n"},
     {AGENT_VIEW_RUNS, {.newest_first = true, .limit = 3}, "id", "4\n3\n2\n"},
     {AGENT_VIEW_RUNS, {.newest_first = true, .limit = 100}, "id", "4\n3\n2\n1\n"},
+    {AGENT_VIEW_RUNS, {.limit = 2}, "id", "1\n2\n"},
     {AGENT_VIEW_RUNS, {.agent = "bob", .newest_first = true, .limit = 1}, "id", "2\n"},
     {AGENT_VIEW_STEPS, {.run_id = 2}, "step kind status tool error", "1|model|succeeded|-|-\n2|tool|succeeded|calc|-\n3|tool|failed|calc|no\n"},
     {AGENT_VIEW_STEPS, {.status = "running"}, "run_id step", "3|1\n"},

@@ -22,6 +22,7 @@
 #define SHARD_BYTES     (INT64_C(8) << 20)
 #define ONE_SHARD_BELOW (INT64_C(32) << 20)
 #define SHARDS_MAX      64
+#define HISTORY_PERCENT_MAX 1000 /* a history without limit could not keep to the budget */
 #define EXPIRY_UNIT_NS  INT64_C(100000000)
 /* What an entry has besides its charge; the tuner's shadows count it as the budget does. */
 #define ENTRY_OVERHEAD  96
@@ -64,6 +65,9 @@ static agent_status check_options(const struct ag_cache_options *o, const struct
         return ag_fail(err, AGENT_EINVAL, 0, "front cache: K = %d is not in 1..%d", o->k, AG_LRUK_MAX);
     if (o->shards > SHARDS_MAX || (o->shards & (o->shards - 1)) != 0)
         return ag_fail(err, AGENT_EINVAL, 0, "front cache: %u shards: not a power of two up to %d", o->shards, SHARDS_MAX);
+    if (o->history_percent > HISTORY_PERCENT_MAX)
+        return ag_fail(err, AGENT_EINVAL, 0, "front cache: a history of %u percent is over %d", o->history_percent,
+                       HISTORY_PERCENT_MAX);
     return AGENT_OK;
 }
 
@@ -211,68 +215,69 @@ static void tell_watcher(ag_cache *c, uint64_t hash, uint32_t bytes, bool is_hit
         w->fn(w->ctx, hash, bytes, is_hit);
 }
 
-/* What a resident is worth to the policy, in one look-up under the lock. NULL: a miss. */
-static inline struct ag_value *hit(ag_cache *c, struct ag_shard *s, const struct ag_probe *p, bool is_counted,
-                                   bool *is_negative, uint32_t *bytes, uint8_t *rank, struct ag_value **grave)
+/* Its lifetime is over: under the lock. */
+static struct ag_value *expire(struct ag_shard *s, uint32_t id, uint64_t hash)
 {
+    s->counts[AG_ENTRY_KIND(ag_slab_at(&s->slab, id))].expired++;
+    return ag_shard_take(s, id, hash, AG_GONE_EVICTED);
+}
+
+/* The path of every hit. All that is rare is a call. */
+static inline struct ag_value *find(ag_cache *c, const struct ag_probe *p, bool is_counted, bool *is_negative)
+{
+    struct ag_shard *s = ag_cache_shard(c, p->hash);
     struct ag_cache_counts *counts = &s->counts[p->kind];
-    uint32_t id = ag_shard_find(s, p), now = is_counted ? ag_shard_tick(s) : s->tick;
+    struct ag_value *v = NULL, *grave = NULL;
+    uint32_t bytes = 0, id, now;
+    uint8_t rank = 0, kind = 0;
     struct ag_entry *e;
 
-    counts->gets++;
+    follow_changes(c);
+    ag_lock_take(&s->lock);
+    now = is_counted ? ag_shard_tick(s) : s->tick;
+    id = ag_shard_find(s, p);
     if (id == AG_NO_ENTRY) {
         counts->misses++;
-        return NULL;
-    }
-    e = ag_slab_at(&s->slab, id);
-    if (e->expires != 0 && e->expires <= expiry_now(c)) {
+    } else if ((e = ag_slab_at(&s->slab, id))->expires != 0 && e->expires <= expiry_now(c)) {
         counts->misses++;
-        counts->expired++;
-        *grave = ag_shard_take(s, id, p->hash, AG_GONE_EVICTED);
+        grave = expire(s, id, p->hash);
+    } else {
+        if (is_counted && e->node.state != AG_NODE_DOOMED)
+            s->hit(s->policy, id, now);
+        else if (is_counted)
+            ag_shard_revive(s, id, p->hash);
+        bytes = e->node.bytes;
+        rank = e->node.rank;
+        kind = e->kind;
+        v = ag_shard_pin(e);
+        counts->hits++; /* the negative ones too; inspect.c tells them apart */
+        counts->hit_bytes += bytes;
+    }
+    if ((kind & AG_ENTRY_NEGATIVE) != 0)
+        counts->negative_hits++;
+    ag_lock_give(&s->lock);
+    *is_negative = (kind & AG_ENTRY_NEGATIVE) != 0;
+    if (v == NULL) {
+        ag_value_put(grave);
         return NULL;
     }
-    if (is_counted) {
-        if (e->node.state == AG_NODE_DOOMED)
-            ag_shard_revive(s, id, p->hash);
-        else
-            s->policy->vt->hit(s->policy, id, now);
-    }
-    *bytes = e->node.bytes;
-    *rank = e->node.rank;
-    *is_negative = (e->kind & AG_ENTRY_NEGATIVE) != 0;
-    if (*is_negative)
-        counts->negative_hits++;
-    else
-        counts->hits++;
-    counts->hit_bytes += e->node.bytes;
-    return ag_shard_pin(e);
+    if (is_counted && c->has_tuner && ag_tuner_samples(&c->tuner, p->hash))
+        tell_tuner(c, p->hash, bytes, rank);
+    if (atomic_load_explicit(&c->watch, memory_order_relaxed) != NULL)
+        tell_watcher(c, p->hash, bytes, true);
+    return v;
 }
 
 struct ag_value *ag_cache_find(ag_cache *c, const struct ag_probe *p, bool is_counted, bool *is_negative)
 {
-    struct ag_shard *s = ag_cache_shard(c, p->hash);
-    struct ag_value *v, *grave = NULL;
-    uint32_t bytes = 0;
-    uint8_t rank = 0;
-
-    *is_negative = false;
-    follow_changes(c);
-    ag_lock_take(&s->lock);
-    v = hit(c, s, p, is_counted, is_negative, &bytes, &rank, &grave);
-    ag_lock_give(&s->lock);
-    ag_value_put(grave);
-    if (v != NULL && is_counted && c->has_tuner && ag_tuner_samples(&c->tuner, p->hash))
-        tell_tuner(c, p->hash, bytes, rank);
-    if (atomic_load_explicit(&c->watch, memory_order_relaxed) != NULL && v != NULL)
-        tell_watcher(c, p->hash, bytes, true);
-    return v;
+    return find(c, p, is_counted, is_negative);
 }
 
 struct ag_value *ag_cache_get(ag_cache *c, enum ag_cache_kind kind, const void *key, size_t key_bytes)
 {
     struct ag_probe p = ag_cache_probe(kind, key, key_bytes);
     bool is_negative;
-    struct ag_value *v = ag_cache_find(c, &p, true, &is_negative);
+    struct ag_value *v = find(c, &p, true, &is_negative);
 
     if (!is_negative)
         return v;

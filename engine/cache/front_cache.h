@@ -46,7 +46,7 @@ typedef struct ag_cache ag_cache;
 
 /* Zero means the default everywhere but in `bytes`. */
 struct ag_cache_options {
-    int64_t bytes;      /* budget of everything; 0: nothing is kept, loads pass through */
+    int64_t bytes;      /* budget of everything; 0 (and up to some 20 KB): nothing is kept, loads pass through */
     const char *policy; /* NULL: the default */
     uint64_t (*change_token)(void *ctx); /* differs after any commit that is not ours; NULL: never changes */
     void *ctx;
@@ -58,11 +58,11 @@ struct ag_cache_options {
     const ag_clock *clock;      /* of lifetimes and load times; NULL: the system's */
     int64_t ttl_ms[AG_CACHE_KIND_LIMIT]; /* how long what is loaded may be used; 0: for ever */
     int64_t negative_ttl_ms;    /* how long AGENT_ENOTFOUND of a loader is kept; 0: not at all */
-    unsigned second_request;    /* set of 1 << kind: kept when asked for the second time only */
+    unsigned second_request;    /* set of 1 << kind: once the budget is used, kept at the second request only */
     unsigned shards;            /* power of two; 0: one for each 8 MB, at most 16, one below 32 MB */
     int k;                      /* 1..4: of the policies lruk (0: 2) and lruk-adaptive (0: chosen as it runs, 1..3) */
     uint32_t crp, rip;          /* in requests of a shard: correlated reference period, retained information */
-    uint32_t history_percent;   /* history blocks for 100 entries; 0: the policy's own */
+    uint32_t history_percent;   /* history blocks for 100 entries, at most 1000; 0: the policy's own */
     bool object_bytes_only;     /* the budget counts values alone, as published results do */
 };
 

@@ -21,8 +21,13 @@ void ag_cache_stats(ag_cache *c, struct ag_cache_stats *out)
         struct ag_shard *s = &c->shards[i];
 
         ag_lock_take(&s->lock);
-        for (unsigned kind = 0; kind < AG_CACHE_KIND_LIMIT; kind++)
-            add_counts(&out->kinds[kind], &s->counts[kind]);
+        for (unsigned kind = 0; kind < AG_CACHE_KIND_LIMIT; kind++) {
+            struct ag_cache_counts counts = s->counts[kind];
+
+            counts.gets = counts.hits + counts.misses;
+            counts.hits -= counts.negative_hits;
+            add_counts(&out->kinds[kind], &counts);
+        }
         out->entry_bytes += s->entry_bytes;
         out->index_bytes += s->index.held_bytes + s->expiry_bytes;
         out->slab_bytes += s->slab.held_bytes;

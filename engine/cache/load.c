@@ -140,7 +140,8 @@ static void land(struct ag_shard *s, struct ag_flight *f)
     flight_put(f);
 }
 
-/* How much slower (or faster) loads of this kind are than the default says; moves by a sixteenth. */
+/* How much slower (or faster) loads of this kind are than the default says. It moves by a sixteenth of
+ * what is at most four times off: one load that the disk or the scheduler held up says little. */
 static void learn_cost(struct ag_shard *s, uint8_t kind, int64_t ns, uint64_t bytes)
 {
     float ratio = (float)(ns > 0 ? ns : 1) / (float)ag_cost_default(bytes), *known = &s->cost_ratio[kind];
@@ -148,7 +149,10 @@ static void learn_cost(struct ag_shard *s, uint8_t kind, int64_t ns, uint64_t by
     s->counts[kind].loads++;
     s->counts[kind].load_ns += (uint64_t)(ns > 0 ? ns : 0);
     s->counts[kind].miss_bytes += bytes;
-    *known = *known <= 0 ? ratio : *known + (ratio - *known) / 16;
+    if (*known <= 0)
+        *known = ratio;
+    ratio = ratio > *known * 4 ? *known * 4 : ratio < *known / 4 ? *known / 4 : ratio;
+    *known += (ratio - *known) / 16;
 }
 
 static agent_status load(ag_cache *c, const struct ag_probe *p, struct ag_flight *f, uint64_t lease,

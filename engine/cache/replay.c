@@ -9,14 +9,12 @@ static void keep_value(struct ag_value *v)
     (void)v;
 }
 
-static void run(ag_cache *c, const struct ag_trace *t, struct ag_replay_result *r)
+static void run(ag_cache *c, const struct ag_trace *t, struct ag_value *value, struct ag_replay_result *r)
 {
-    struct ag_value value = {.drop = keep_value};
     uint64_t bytes = 0, hit_bytes = 0;
     double cost = 0, hit_cost = 0;
     int64_t begun;
 
-    atomic_init(&value.refs, 1);
     begun = ag_mono_ns(&ag_clock_system);
     for (size_t i = 0; i < t->count; i++) {
         const struct ag_trace_request *q = &t->requests[i];
@@ -33,8 +31,8 @@ static void run(ag_cache *c, const struct ag_trace *t, struct ag_replay_result *
             hit_bytes += q->bytes;
             hit_cost += (double)reload;
         } else {
-            value.bytes = q->bytes;
-            (void)ag_cache_keep(c, &p, &value, *ag_shard_writes(ag_cache_shard(c, p.hash), p.hash), false, 0, reload);
+            value->bytes = q->bytes;
+            (void)ag_cache_keep(c, &p, value, *ag_shard_writes(ag_cache_shard(c, p.hash), p.hash), false, 0, reload);
         }
     }
     r->ns_per_request = t->count > 0 ? (double)(ag_mono_ns(&ag_clock_system) - begun) / (double)t->count : 0;
@@ -49,6 +47,7 @@ agent_status ag_cache_replay(const struct ag_trace *trace, const char *policy, i
     struct ag_cache_options o = {.bytes = bytes, .policy = policy, .k = k, .history_percent = history_percent,
                                  .object_bytes_only = true};
     struct ag_replay_result r = {.bytes = bytes, .requests = trace->count, .belady_hit_ratio = -1};
+    struct ag_value value = {.drop = keep_value}; /* outlives the cache */
     struct ag_cache_stats stats;
     uint64_t best = 0;
     ag_cache *c;
@@ -56,7 +55,8 @@ agent_status ag_cache_replay(const struct ag_trace *trace, const char *policy, i
 
     if ((rc = ag_cache_new(&o, &c, err)) != AGENT_OK)
         return ag_wrap(err, rc, "replay");
-    run(c, trace, &r);
+    atomic_init(&value.refs, 1);
+    run(c, trace, &value, &r);
     ag_cache_stats(c, &stats);
     ag_cache_free(c);
     r.policy = stats.policy;

@@ -23,6 +23,7 @@ static bool build(struct ag_shard *s, const struct ag_policy_vt *vt, const struc
         ag_index_drop(&s->index);
         return false;
     }
+    s->hit = vt->hit;
     s->choice = 0;
     return true;
 }
@@ -68,9 +69,9 @@ static struct ag_long_key *long_key(const struct ag_entry *e)
     return k;
 }
 
-bool ag_shard_same_long_key(const struct ag_entry *e, const struct ag_probe *p)
+bool ag_shard_same_long_key(const struct ag_entry *e, const unsigned char *key, size_t n)
 {
-    return e->key_bytes == UINT8_MAX && long_key(e)->n == p->n && memcmp(long_key(e)->p, p->key, p->n) == 0;
+    return e->key_bytes == UINT8_MAX && long_key(e)->n == n && memcmp(long_key(e)->p, key, n) == 0;
 }
 
 static size_t key_charge(size_t n)
@@ -319,15 +320,16 @@ static enum verdict try_fill(struct ag_shard *s, const struct ag_probe *p, const
         return NOT_KEPT;
     }
     id = ag_shard_find(s, p);
-    if (id == AG_NO_ENTRY && fill->is_second_only && s->policy->vt->knows != NULL &&
-        !s->policy->vt->knows(s->policy, p->hash)) {
+    need = charge + metadata_need(s, rank, fill->expires != 0);
+    /* As long as nobody has to go for it the first request is good enough. */
+    if (id == AG_NO_ENTRY && fill->is_second_only && ag_shard_held(s) + need > (uint64_t)s->budget &&
+        s->policy->vt->knows != NULL && !s->policy->vt->knows(s->policy, p->hash)) {
         s->policy->vt->note(s->policy, p->hash, s->tick);
         counts->bypassed++;
         return NOT_KEPT;
     }
     if (id != AG_NO_ENTRY)
         graves->values[graves->count++] = ag_shard_take(s, id, p->hash, AG_GONE_EVICTED);
-    need = charge + metadata_need(s, rank, fill->expires != 0);
     if (!ag_shard_make_room(s, need, now, graves) && graves->count == 0) {
         counts->bypassed++;
         return NOT_KEPT;

@@ -42,7 +42,8 @@ struct ag_shard {
     bool object_bytes_only;
     struct ag_slab slab;
     struct ag_index index;
-    struct ag_policy *policy; /* NULL: keeps nothing */
+    struct ag_policy *policy;
+    void (*hit)(struct ag_policy *p, uint32_t id, uint32_t now); /* the policy's own, one load nearer */
     int64_t budget;
     uint64_t entry_bytes;  /* charges of all entries */
     size_t fixed_bytes;
@@ -93,7 +94,7 @@ void ag_shard_drop(struct ag_shard *s);
 static inline size_t ag_shard_metadata(const struct ag_shard *s)
 {
     return s->fixed_bytes + s->slab.held_bytes + s->index.held_bytes + s->expiry_bytes +
-           (s->policy == NULL ? 0 : s->policy->held_bytes);
+           s->policy->held_bytes;
 }
 
 static inline uint64_t ag_shard_held(const struct ag_shard *s)
@@ -106,7 +107,7 @@ static inline uint64_t *ag_shard_writes(struct ag_shard *s, uint64_t hash)
     return &s->writes[hash >> 8 & (AG_WRITE_BUCKETS - 1)];
 }
 
-bool ag_shard_same_long_key(const struct ag_entry *e, const struct ag_probe *p);
+bool ag_shard_same_long_key(const struct ag_entry *e, const unsigned char *key, size_t n);
 
 static inline uint32_t ag_shard_find(const struct ag_shard *s, const struct ag_probe *p)
 {
@@ -120,7 +121,7 @@ static inline uint32_t ag_shard_find(const struct ag_shard *s, const struct ag_p
         if (p->n == sizeof(uint64_t) /* ids: the most of them, compared without a call */
                 ? e->key_bytes == sizeof(uint64_t) && memcmp(e->key, p->key, sizeof(uint64_t)) == 0
                 : p->n <= AG_KEY_INLINE ? e->key_bytes == p->n && memcmp(e->key, p->key, p->n) == 0
-                                        : ag_shard_same_long_key(e, p))
+                                        : ag_shard_same_long_key(e, p->key, p->n))
             return id;
     }
     return AG_NO_ENTRY;
@@ -130,7 +131,7 @@ static inline uint32_t ag_shard_find(const struct ag_shard *s, const struct ag_p
  * A reference for a reader. The entry takes many at once and hands them out from its own line: the
  * value's line is touched, by an atomic instruction that waits for it, once in so many hits.
  */
-#define AG_CREDIT 1024
+#define AG_CREDIT 256
 
 static inline struct ag_value *ag_shard_pin(struct ag_entry *e)
 {

@@ -133,6 +133,7 @@ static agent_status load_csv(FILE *f, struct ag_trace *t, agent_error *err)
 
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
             n--;
+        line[n] = '\0';
         if (n == 0)
             continue;
         if (parse_line(line, n, &time, &key, &bytes)) {

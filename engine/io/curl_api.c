@@ -10,9 +10,12 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "engine/base/mem.h"
 
 #define LIBRARY "libcurl.so.4"
 
@@ -21,7 +24,7 @@ static const struct {
     size_t at;
 } symbols[] = {
 #define ROW(field) {"curl_" #field, offsetof(struct ag_curl, field)}
-    ROW(global_init), ROW(easy_init), ROW(easy_cleanup), ROW(easy_setopt), ROW(easy_getinfo),
+    ROW(global_init), ROW(global_init_mem), ROW(easy_init), ROW(easy_cleanup), ROW(easy_setopt), ROW(easy_getinfo),
     ROW(easy_strerror), ROW(multi_init), ROW(multi_cleanup), ROW(multi_setopt), ROW(multi_add_handle),
     ROW(multi_remove_handle), ROW(multi_socket_action), ROW(multi_assign), ROW(multi_info_read),
     ROW(multi_strerror), ROW(share_init), ROW(share_setopt), ROW(share_cleanup), ROW(getdate),
@@ -31,11 +34,15 @@ static const struct {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct ag_curl table; /* written under `once`, constant afterwards */
 static char why[256];        /* the same; "" where the table is good */
+static atomic_bool counted;  /* it is to allocate through us; set before it is loaded, or never */
+static atomic_bool loaded;
 
 static void load(void)
 {
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    void *library;
 
+    atomic_store(&loaded, true);
+    library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
         const char *told = dlerror();
         (void)snprintf(why, sizeof(why), "%s", told == NULL ? LIBRARY ": cannot be loaded" : told);
@@ -50,8 +57,18 @@ static void load(void)
         }
         memcpy((char *)&table + symbols[i].at, &symbol, sizeof(symbol)); /* ISO C has no cast for it */
     }
-    if (table.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    if ((atomic_load(&counted) ? table.global_init_mem(CURL_GLOBAL_DEFAULT, ag_malloc, ag_free, ag_realloc, ag_strdup,
+                                                       ag_calloc)
+                               : table.global_init(CURL_GLOBAL_DEFAULT)) != CURLE_OK)
         (void)snprintf(why, sizeof(why), LIBRARY ": curl_global_init failed");
+}
+
+agent_status ag_curl_memory(agent_error *err)
+{
+    if (atomic_load(&loaded))
+        return ag_fail(err, AGENT_EBUSY, 0, "memory hooks: libcurl is loaded already");
+    atomic_store(&counted, true);
+    return AGENT_OK;
 }
 
 agent_status ag_curl_load(const struct ag_curl **out, agent_error *err)

@@ -12,6 +12,8 @@
 
 struct ag_curl {
     CURLcode (*global_init)(long flags);
+    CURLcode (*global_init_mem)(long flags, curl_malloc_callback m, curl_free_callback f, curl_realloc_callback r,
+                                curl_strdup_callback s, curl_calloc_callback c);
     CURL *(*easy_init)(void);
     void (*easy_cleanup)(CURL *easy);
     CURLcode (*easy_setopt)(CURL *easy, CURLoption option, ...);
@@ -35,5 +37,9 @@ struct ag_curl {
 /* The table, loaded and initialised at the first call in the process. Thread-safe. AGENT_ENETWORK
  * (with the package's name as hint) where there is no libcurl; asked again, the same answer. */
 agent_status ag_curl_load(const struct ag_curl **out, agent_error *err);
+
+/* From then on libcurl allocates through engine/base/mem.h, in the whole process. AGENT_EBUSY: it is
+ * loaded already. */
+agent_status ag_curl_memory(agent_error *err);
 
 #endif

@@ -57,6 +57,7 @@ struct ag_process {
     int64_t grace_ms, started_ms;
     long own_peak_kb;         /* ours at the spawn: a child's ru_maxrss begins there */
     bool leader_ended, finished;
+    ag_account *account; /* of whoever started it: what it says is kept for them; NULL: nobody counts */
     struct ag_process_end end;
 };
 
@@ -81,15 +82,18 @@ static int64_t now_ms(const ag_process *p)
 static void on_closed(uv_handle_t *handle)
 {
     ag_process *p = handle->data;
+    struct ag_mem_charge was;
 
     if (--p->handles > 0)
         return;
+    was = ag_mem_charge_away(p->account);
     p->end.output = ag_buf_view(&p->output);
     p->end.errors = ag_buf_view(&p->errors);
     if (p->fn != NULL)
         p->fn(p->ctx, &p->end); /* (4) */
     ag_buf_drop(&p->output);
     ag_buf_drop(&p->errors);
+    ag_mem_charge_back(was);
     ag_free(p);
 }
 
@@ -191,7 +195,7 @@ static void advance(ag_process *p)
 
 /* --- its streams ------------------------------------------------------------------------------- */
 
-static void keep(ag_process *p, enum stream s, const char *bytes, size_t n)
+static void keep_bytes(ag_process *p, enum stream s, const char *bytes, size_t n)
 {
     ag_buf *b = s == OUT ? &p->output : &p->errors;
 
@@ -213,6 +217,14 @@ static void keep(ag_process *p, enum stream s, const char *bytes, size_t n)
     if (b->n + n > p->max_errors)
         ag_buf_consume(b, b->n + n - p->max_errors);
     ag_buf_append(b, bytes, n);
+}
+
+static void keep(ag_process *p, enum stream s, const char *bytes, size_t n)
+{
+    struct ag_mem_charge was = ag_mem_charge_away(p->account);
+
+    keep_bytes(p, s, bytes, n);
+    ag_mem_charge_back(was);
 }
 
 static void read_stream(ag_process *p, enum stream s)
@@ -405,6 +417,7 @@ agent_status ag_process_start(uv_loop_t *loop, const struct ag_process_spec *spe
     p->fn = fn;
     p->ctx = ctx;
     p->pid = child.pid;
+    p->account = ag_mem_charged(); /* this handle is a block of it, so it lives as long */
     p->fds[IN] = child.in;
     p->fds[OUT] = child.out;
     p->fds[ERR] = child.err;

@@ -25,7 +25,7 @@
 #define FALLBACK_MAX 8
 #define SHOW_BYTES   40 /* of a value in an error */
 
-enum kind { KIND_COUNT, KIND_RETRIES, KIND_BOOL, KIND_TEXT, KIND_VARIABLE, KIND_FAIL, KIND_FALLBACK };
+enum kind { KIND_COUNT, KIND_RETRIES, KIND_BOOL, KIND_TEXT, KIND_VARIABLE, KIND_FAIL, KIND_FALLBACK, KIND_REUSE };
 
 static const struct option {
     const char *key;
@@ -40,6 +40,10 @@ static const struct option {
     {"first_byte_ms", KIND_COUNT, offsetof(struct ag_params, first_byte_ms), 1, DAY_MS},
     {"idle_ms", KIND_COUNT, offsetof(struct ag_params, idle_ms), 1, DAY_MS},
     {"total_ms", KIND_COUNT, offsetof(struct ag_params, total_ms), 1, DAY_MS},
+    {"max_concurrency", KIND_COUNT, offsetof(struct ag_params, max_concurrency), 1, 1000000},
+    {"requests_per_minute", KIND_COUNT, offsetof(struct ag_params, requests_per_minute), 1, 100000000},
+    {"cache", KIND_REUSE, 0, 0, 0},
+    {"cache_ttl_ms", KIND_COUNT, offsetof(struct ag_params, cache_ttl_ms), 0, 36500 * DAY_MS},
     {"retries", KIND_RETRIES, offsetof(struct ag_params, retries), 0, 100},
     {"fallback", KIND_FALLBACK, 0, 0, FALLBACK_MAX},
     {"key_env", KIND_VARIABLE, offsetof(struct ag_params, key_env), 0, 0},
@@ -323,6 +327,20 @@ static agent_status take_fallback(struct parse *s, const struct option *o, json_
     return AGENT_OK;
 }
 
+static agent_status take_reuse(struct parse *s, const struct option *o, json_t *value)
+{
+    static const char *const words[] = {
+        [AG_REUSE_OFF] = "off", [AG_REUSE_ON] = "on", [AG_REUSE_READ_ONLY] = "read-only", [AG_REUSE_REFRESH] = "refresh",
+    };
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (ag_str_is(ag_wire_view(value), words[i]) && json_is_string(value)) {
+            s->p.cache = (enum ag_reuse)i;
+            return AGENT_OK;
+        }
+    return unfit(s, o->key, value, "\"off\", \"on\", \"read-only\" or \"refresh\"");
+}
+
 static agent_status take_option(struct parse *s, const struct option *o, json_t *value)
 {
     bool on = json_is_true(value);
@@ -346,6 +364,8 @@ static agent_status take_option(struct parse *s, const struct option *o, json_t 
         return take_fail(s, o, value);
     case KIND_FALLBACK:
         return take_fallback(s, o, value);
+    case KIND_REUSE:
+        return take_reuse(s, o, value);
     }
     return AGENT_OK;
 }
@@ -367,7 +387,7 @@ static agent_status refuse(struct parse *s, const char *key)
     if (ag_str_is(s->provider, "offline")) {
         (void)ag_fail(s->err, AGENT_EINVAL, 0, "option \"%s\": the model offline has no such option", key);
         ag_hint(s->err, "it knows latency_ms, chunk_ms, chunks, answer, fail, and the engine's history_messages, "
-                        "history_bytes, timeout_ms, retries, fallback …");
+                        "history_bytes, timeout_ms, retries, fallback, cache …");
         return AGENT_EINVAL;
     }
     return AGENT_OK;

@@ -24,12 +24,18 @@
 #define AG_CAP_ARGUMENTS_BYTES (1u << 20) /* arguments of one tool call */
 #define AG_CAP_CALLS 128                  /* tool calls in one answer */
 
+/* What the response cache is to a run: option "cache". */
+enum ag_reuse { AG_REUSE_OFF, AG_REUSE_ON, AG_REUSE_READ_ONLY, AG_REUSE_REFRESH };
+
 /* Model and engine options of an agent, with a run's own laid over. */
 struct ag_params {
     int64_t history_messages, history_bytes; /* -1: default */
     int64_t timeout_ms;                      /* of a run; -1: default */
     int64_t connect_ms, first_byte_ms, idle_ms, total_ms; /* of a request; -1: default */
     int retries;                             /* -1: default */
+    int64_t max_concurrency, requests_per_minute; /* of the model's endpoint, for all runs of an engine; 0: default */
+    enum ag_reuse cache;                     /* "off", "on", "read-only", "refresh" */
+    int64_t cache_ttl_ms;                    /* how long an answer may be used again; 0: for ever */
     const struct ag_str *fallback;           /* "provider:model" to try when retries are used up */
     size_t fallback_count;
     struct ag_str key_env;                   /* absent: the agent's or provider's */

@@ -170,7 +170,7 @@ static agent_status run_answer(struct ag_ram *m, struct ag_ram_run *run, enum ag
 
     if (run->input_seq == 0)
         return AGENT_OK; /* never begun: nothing is open */
-    run->has_journal = false;
+    run->journal_step = 0;
     for (struct ag_ram_item *item = run->first; item != NULL && rc == AGENT_OK; item = item->next) {
         if (!ag_ram_reserve(m, AG_RAM_OP_LOG))
             return ag_ram_nomem(err);
@@ -211,8 +211,10 @@ agent_status ag_ram_run_close(struct ag_ram *m, struct ag_ram_run *run, enum ag_
     run->wall_us = run->started_at_ms == 0 ? -1 : (now_ms - run->started_at_ms) * 1000;
     ag_ram_run_tokens(run, &run->input_tokens, &run->output_tokens);
     session_count(run->session, run->input_seq != 0, run->input_tokens, run->output_tokens, now_ms);
+    if (!ag_ram_queue_leave(m, run))
+        return ag_ram_nomem(err);
     ag_ram_run_end(m, run, status, now_ms);
-    return AGENT_OK;
+    return ag_ram_session_ready(m, run->session, NULL) ? AGENT_OK : ag_ram_nomem(err);
 }
 
 /* --- cancelling, deciding, finishing --------------------------------------------------------------------- */
@@ -300,8 +302,11 @@ agent_status ag_ram_run_decide(struct ag_ram *m, ag_unit *unit, struct ag_op *op
     if (!found && decide->call_id.p != NULL)
         return ag_fail(err, AGENT_ENOTFOUND, 0, "run %" PRId64 " has no call '" AG_STR_FMT "' that waits", run->id,
                        AG_STR_ARG(decide->call_id));
-    if (open == 0)
+    if (open == 0) {
         run->status = AG_RUN_QUEUED;
+        if (!ag_ram_queue_enter(m, run) || !ag_ram_session_ready(m, run->session, NULL))
+            return ag_ram_nomem(err);
+    }
     decide->out_open = open;
     return AGENT_OK;
 }
@@ -345,10 +350,5 @@ agent_status ag_ram_run_finish(struct ag_ram *m, ag_unit *unit, struct ag_op *op
         ag_ram_run_end(m, run, finish->status, ended_at_ms);
     else
         run->status = AG_RUN_WAITING;
-    finish->out_next_run_id = 0;
-    for (const struct ag_ram_run *next = s->open_first; next != NULL && finish->out_next_run_id == 0;
-         next = next->next)
-        if (next->status == AG_RUN_QUEUED)
-            finish->out_next_run_id = next->id;
-    return AGENT_OK;
+    return ag_ram_session_ready(m, s, &finish->out_next_run_id) ? AGENT_OK : ag_ram_nomem(err);
 }

@@ -111,6 +111,7 @@ static agent_status run_begin(struct ag_ram *m, struct ag_ram_run *run, int64_t 
                                  .attempt = 1, .input_tokens = -1, .output_tokens = -1, .cached_tokens = -1};
     run->first = run->last = &step->item;
     run->status = AG_RUN_RUNNING;
+    run->is_held = false;
     run->attempt++;
     run->started_at_ms = now_ms;
     run->input_seq = user.seq;
@@ -172,12 +173,13 @@ static agent_status run_make(struct ag_ram *m, struct ag_ram_session *s, const s
     run->session = s;
     run->version_id = a->newest_version_id;
     run->version = ag_ram_table_at(&m->versions, run->version_id);
-    run->priority = create->priority;
+    run->priority = create->priority > 0 ? 1 : create->priority < 0 ? -1 : 0;
     run->queued_at_ms = create->queued_at_ms != 0 ? create->queued_at_ms : now_ms;
     run->deadline_at_ms = create->deadline_at_ms;
     run->queue_us = run->wall_us = run->rss_peak_bytes = run->input_tokens = run->output_tokens = -1;
     run->cache_hit = -1;
     memcpy(run->trace_id, create->trace_id, sizeof(run->trace_id));
+    run->is_held = create->claim; /* from the start: what makes room for it must not put it in the queue */
     run->prev = s->open_last;
     if (run->prev != NULL) {
         AG_RAM_TOUCH(m, run->prev);
@@ -221,7 +223,8 @@ agent_status ag_ram_run_create(struct ag_ram *m, ag_unit *unit, struct ag_op *op
             return rc;
         create->out_claimed = true;
     }
-    run->is_held = create->claim && !create->out_claimed;
+    if (!ag_ram_queue_enter(m, run) || !ag_ram_session_ready(m, s, NULL))
+        return ag_ram_nomem(err);
     create->out_run_id = run->id;
     create->out_session_id = s->id;
     create->out_agent_id = a->id;
@@ -267,13 +270,13 @@ static agent_status run_take_over(struct ag_ram *m, struct ag_ram_run *run, agen
             waits = true;
         }
     }
-    cut.stage = run->has_journal ? AG_STAGE_RESPOND
-                : in_step        ? AG_STAGE_INFER
-                : in_calls       ? AG_STAGE_TOOL
-                                 : AG_STAGE_PREPARE;
+    cut.stage = run->journal_step != 0 ? AG_STAGE_RESPOND
+                : in_step              ? AG_STAGE_INFER
+                : in_calls             ? AG_STAGE_TOOL
+                                       : AG_STAGE_PREPARE;
     if ((rc = ag_ram_stages(m, NULL, &stages, err)) != AGENT_OK)
         return rc;
-    run->has_journal = false;
+    run->journal_step = 0;
     run->status = waits ? AG_RUN_WAITING : AG_RUN_RUNNING;
     return AGENT_OK;
 }
@@ -305,18 +308,22 @@ agent_status ag_ram_run_claim(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
     if (run->status == AG_RUN_QUEUED) {
         rc = clear_ahead(m, run, unit->now_ms, &claim->out_blocked, &claim->out_blocked_by, err);
         if (rc == AGENT_OK && claim->out_blocked == AG_BLOCKED_NOT) {
+            if (!ag_ram_queue_leave(m, run))
+                return ag_ram_nomem(err);
             claim->out_claimed = true;
-            run->is_held = false;
             claim->out_fresh = run->input_seq == 0;
-            if (claim->out_fresh)
+            if (claim->out_fresh) {
                 rc = run_begin(m, run, unit->now_ms, err);
-            else /* decided: goes on where it was */
+            } else { /* decided: goes on where it was */
+                run->status = AG_RUN_RUNNING;
                 run_attempt(m, run);
-            run->status = AG_RUN_RUNNING;
+            }
         }
     } else if (run->status == AG_RUN_RUNNING && claim->force) {
         if ((rc = run_take_over(m, run, err)) == AGENT_OK)
             run_attempt(m, run);
+        if (rc == AGENT_OK && !ag_ram_session_ready(m, run->session, NULL)) /* one that waits holds nobody up */
+            return ag_ram_nomem(err);
         claim->out_claimed = run->status == AG_RUN_RUNNING;
     } else if (run->status == AG_RUN_RUNNING) {
         claim->out_blocked = AG_BLOCKED_LIVE;
@@ -332,5 +339,6 @@ agent_status ag_ram_run_claim(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
     claim->out_input_seq = run->input_seq;
     claim->out_queued_at_ms = run->queued_at_ms;
     claim->out_deadline_at_ms = run->deadline_at_ms;
+    claim->out_priority = run->priority;
     return AGENT_OK;
 }

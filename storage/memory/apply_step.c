@@ -78,9 +78,9 @@ agent_status ag_ram_step_end(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
     ag_ram_text_unref(m, step->error);
     if (!ag_ram_text(m, end->error, &step->error))
         return ag_ram_nomem(err);
-    if (run->has_journal) {
+    if (run->journal_step == end->number) {
         AG_RAM_TOUCH(m, run);
-        run->has_journal = false;
+        run->journal_step = 0;
     }
     step->item.status = (uint8_t)end->status;
     step->item.wall_us = end->wall_us;
@@ -102,7 +102,7 @@ agent_status ag_ram_journal(struct ag_ram *m, ag_unit *unit, struct ag_op *op, a
     if ((rc = run_of(m, op->journal.run_id, &run, err)) != AGENT_OK)
         return rc;
     AG_RAM_TOUCH(m, run);
-    run->has_journal = true;
+    run->journal_step = op->journal.number;
     return AGENT_OK;
 }
 

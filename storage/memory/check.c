@@ -49,7 +49,15 @@ static void check_session(struct ag_ram *m, const struct ag_ram_session *s, stru
 
 static void check_run(const struct ag_ram_run *run, struct findings *f)
 {
+    const struct ag_ram_run *first = run->session->open_first;
     int number = 0;
+
+    while (first != NULL && first->status == AG_RUN_WAITING)
+        first = first->next;
+    if (run->is_ready && (run->status != AG_RUN_QUEUED || run->is_held))
+        tell(f, "run %" PRId64 " is in the queue and cannot be taken", run->id);
+    if (first == run && run->status == AG_RUN_QUEUED && !run->is_held && !run->is_ready)
+        tell(f, "run %" PRId64 " could be taken and is not in the queue", run->id);
 
     for (const struct ag_ram_item *item = run->first; item != NULL; item = item->next) {
         if (item->number <= number)

@@ -95,7 +95,7 @@ bool ag_ram_run_rm(struct ag_ram *m, struct ag_ram_run *run)
 {
     struct ag_ram_stages *next;
 
-    if (!ag_ram_reserve(m, 3 * (size_t)ROW_LOG))
+    if (!ag_ram_queue_leave(m, run) || !ag_ram_reserve(m, 3 * (size_t)ROW_LOG))
         return false;
     ag_ram_save(m, &m->ended_first, offsetof(struct ag_ram, log) - offsetof(struct ag_ram, ended_first));
     run_unlink(m, run);
@@ -220,6 +220,12 @@ bool ag_ram_agent_rm(struct ag_ram *m, struct ag_ram_agent *a)
     while (a->newest_memory != NULL)
         if (!ag_ram_memory_rm(m, a->newest_memory))
             return false;
+    for (int64_t id = 0; (id = ag_ram_table_after(&m->answers, id)) != 0;) {
+        struct ag_ram_answer *answer = ag_ram_table_at(&m->answers, id);
+
+        if (answer->agent_id == a->id && !ag_ram_answer_rm(m, answer))
+            return false;
+    }
     for (int64_t id = a->newest_version_id; id != 0;) {
         struct ag_ram_version *v = ag_ram_table_at(&m->versions, id);
 

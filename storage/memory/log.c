@@ -98,9 +98,14 @@ void ag_ram_commit(struct ag_ram *m)
 
 void ag_ram_rollback(struct ag_ram *m)
 {
+    ag_ram_rollback_to(m, 0);
+}
+
+void ag_ram_rollback_to(struct ag_ram *m, size_t log_used)
+{
     const char *saved;
 
-    while (m->log_used > 0) {
+    while (m->log_used > log_used) {
         struct ag_ram_foot foot = pop(m, &saved);
 
         switch (foot.kind) {
@@ -115,6 +120,7 @@ void ag_ram_rollback(struct ag_ram *m)
             break;
         case AG_RAM_DEAD_ROW:
             ag_ram_table_unhide(foot.p, foot.n);
+            m->log_dead--;
             break;
         case AG_RAM_MAP_PUT:
             ag_ram_map_del(foot.p, (uint32_t)foot.n, foot.ref);
@@ -123,8 +129,8 @@ void ag_ram_rollback(struct ag_ram *m)
             ag_ram_map_put(foot.p, (uint32_t)foot.n, foot.ref);
             break;
         case AG_RAM_DEAD_BLOCK:
+            m->log_dead--;
             break;
         }
     }
-    m->log_dead = 0;
 }

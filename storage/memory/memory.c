@@ -18,7 +18,37 @@
 #include "engine/base/mem.h"
 #include "storage/memory/ram.h"
 
+/* Settings are for the next engine on the file: here there is none. */
+static agent_status refuse_setting(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+{
+    (void)m;
+    (void)unit;
+    return ag_fail(err, AGENT_EINVAL, 0, "store=memory keeps no setting '" AG_STR_FMT "'", AG_STR_ARG(op->setting.name));
+}
+
+static agent_status no_settings(ag_reader *r, void (*fn)(void *ctx, struct ag_str name, int64_t value), void *ctx,
+                                agent_error *err)
+{
+    (void)r;
+    (void)fn;
+    (void)ctx;
+    (void)err;
+    return AGENT_OK;
+}
+
+/* It is for other processes, and this store has none. */
+static agent_status ignore_live(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
+{
+    (void)m;
+    (void)unit;
+    (void)op;
+    (void)err;
+    return AGENT_OK;
+}
+
 static ag_ram_apply_fn *const apply[AG_OP_LIMIT] = {
+    [AG_OP_SETTING] = refuse_setting,
+    [AG_OP_LIVE] = ignore_live,
     [AG_OP_AGENT_PUT] = ag_ram_agent_put,
     [AG_OP_AGENT_RM] = ag_ram_agent_rm_op,
     [AG_OP_SESSION_RM] = ag_ram_session_rm_op,
@@ -38,6 +68,12 @@ static ag_ram_apply_fn *const apply[AG_OP_LIMIT] = {
     [AG_OP_STAGES] = ag_ram_stages,
     [AG_OP_JOURNAL] = ag_ram_journal,
     [AG_OP_RUN_FINISH] = ag_ram_run_finish,
+    [AG_OP_CACHE_PUT] = ag_ram_cache_put,
+    [AG_OP_CACHE_HITS] = ag_ram_cache_hits,
+    [AG_OP_CACHE_RM] = ag_ram_cache_rm,
+    [AG_OP_CACHE_LEASE] = ag_ram_cache_lease,
+    [AG_OP_CACHE_RESIZE] = ag_ram_cache_resize,
+    [AG_OP_CLAIM_NEXT] = ag_ram_claim_next,
 };
 
 static struct ag_ram *of(ag_store *s)
@@ -108,6 +144,18 @@ static uint64_t store_change_token(ag_store *s)
     return 0;
 }
 
+static uint64_t reader_version(ag_reader *r)
+{
+    (void)r;
+    return 0;
+}
+
+static const char *store_watch_path(ag_store *s)
+{
+    (void)s;
+    return NULL;
+}
+
 static agent_status has_no(const char *what, agent_error *err)
 {
     agent_status rc = ag_fail(err, AGENT_EINVAL, 0, "store=memory has no %s", what);
@@ -137,7 +185,8 @@ static size_t held_bytes(const struct ag_ram *m)
     return sizeof(*m) + m->pool.held_bytes + m->log_room + m->agents.held_bytes + m->versions.held_bytes +
            m->sessions.held_bytes + m->runs.held_bytes + m->memories.held_bytes + m->tools.held_bytes +
            m->agent_names.held_bytes + m->session_names.held_bytes + m->run_keys.held_bytes +
-           m->memory_keys.held_bytes + m->tool_names.held_bytes + m->configs.held_bytes + m->texts.held_bytes;
+           m->memory_keys.held_bytes + m->tool_names.held_bytes + m->configs.held_bytes + m->texts.held_bytes +
+           m->answers.held_bytes + m->answer_keys.held_bytes;
 }
 
 static agent_status store_facts(ag_store *s, void (*fact)(void *, const char *, const char *), void *ctx,
@@ -190,9 +239,10 @@ static void store_reader_close(ag_reader *r)
 static void store_close(ag_store *s)
 {
     struct ag_ram *m = of(s);
-    struct ag_ram_table *tables[] = {&m->agents, &m->versions, &m->sessions, &m->runs, &m->memories, &m->tools};
+    struct ag_ram_table *tables[] = {&m->agents, &m->versions, &m->sessions, &m->runs, &m->memories, &m->tools,
+                                     &m->answers};
     struct ag_ram_map *maps[] = {&m->agent_names, &m->session_names, &m->run_keys, &m->memory_keys,
-                                 &m->tool_names,  &m->configs,       &m->texts};
+                                 &m->tool_names,  &m->configs,       &m->texts,    &m->answer_keys};
 
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
         ag_ram_table_drop(tables[i]);
@@ -225,6 +275,13 @@ static const struct ag_store_vt vtable = {
     .run = ag_ram_read_run,
     .session_find = ag_ram_read_session_find,
     .cancels = ag_ram_read_cancels,
+    .cache_get = ag_ram_read_cache_get,
+    .cache_totals = ag_ram_read_cache_totals,
+    .changes = ag_ram_read_changes,
+    .settings = no_settings,
+    .queue = ag_ram_read_queue,
+    .version = reader_version,
+    .watch_path = store_watch_path,
     .scan = ag_ram_scan,
     .sql = store_sql,
 };
@@ -245,6 +302,8 @@ agent_status ag_store_memory_open(const struct ag_store_options *o, ag_store **o
     m->runs = AG_RAM_TABLE_INIT(struct ag_ram_run);
     m->memories = AG_RAM_TABLE_INIT(struct ag_ram_memory);
     m->tools = AG_RAM_TABLE_INIT(struct ag_ram_tool);
+    m->answers = AG_RAM_TABLE_INIT(struct ag_ram_answer);
+    m->answer_book.limit = AG_CACHE_LIMIT_BYTES;
     (void)pthread_mutex_init(&m->lock, NULL);
     *out = &m->store;
     return AGENT_OK;

@@ -137,6 +137,7 @@ struct ag_ram_run {
     int64_t version_id;
     struct ag_ram_run *prev, *next;             /* in one of its session's lists */
     struct ag_ram_run *ended_prev, *ended_next; /* all ended runs, in the order they ended */
+    struct ag_ram_run *ready_prev, *ready_next; /* of its class, those that may be taken: queue.c */
     struct ag_ram_item *first, *last;
     struct ag_ram_stages *first_stages, *last_stages;
     struct ag_ram_text *input, *options, *key, *error, *hint;
@@ -144,11 +145,12 @@ struct ag_ram_run {
     int64_t queue_us, wall_us, rss_peak_bytes, input_tokens, output_tokens; /* -1: unknown */
     uint32_t input_seq, output_seq;
     int32_t attempt, priority, error_status;
+    int32_t journal_step; /* that was journalled and has not ended; 0: none */
     uint8_t status;
     int8_t cache_hit; /* -1: unknown */
     bool cancel_requested;
     bool is_held; /* queued, and whoever made it waits with it in hand for its turn */
-    bool has_journal; /* of a step that has not ended */
+    bool is_ready; /* it is in the queue's line of its class */
     unsigned char trace_id[16];
 };
 
@@ -165,6 +167,25 @@ struct ag_ram_tool {
     enum agent_effect effect;
 };
 
+#define AG_RAM_QUEUE_LINES 3 /* high, normal, low */
+
+struct ag_ram_queue {
+    struct ag_ram_line {
+        struct ag_ram_run *first, *last;
+    } lines[AG_RAM_QUEUE_LINES];
+    int64_t unheld; /* queued runs that nobody holds */
+};
+
+struct ag_ram_answer { /* of the response cache */
+    unsigned char key[AG_CACHE_KEY_BYTES];
+    int64_t id, agent_id, bytes, tokens, rank, hits, created_at_ms, last_hit_at_ms, expires_at_ms;
+    struct ag_ram_text *model, *request, *body;
+};
+
+struct ag_ram_answer_book {
+    int64_t limit, bytes, clock;
+};
+
 struct ag_ram {
     ag_store store; /* first */
     pthread_mutex_t lock;
@@ -172,11 +193,15 @@ struct ag_ram {
     uint64_t seed; /* of the hashes */
     struct ag_ram_pool pool;
     struct ag_ram_table agents, versions, sessions, runs, memories, tools;
+    struct ag_ram_queue queue;
     struct ag_ram_map agent_names, session_names, run_keys, memory_keys, tool_names, configs, texts;
     struct ag_ram_run *ended_first, *ended_last; /* the one that ended first … last */
     int64_t ended_count, message_count, cancel_count; /* cancel_count: runs asked to end */
     struct ag_ram_config *last_config;    /* what the last agent was made of: */
     struct ag_ram_text *last_instructions; /* the next one is often the same; NULL: not known */
+    struct ag_ram_table answers;
+    struct ag_ram_map answer_keys;
+    struct ag_ram_answer_book answer_book;
     char *log;
     size_t log_used, log_room;
     size_t log_dead;    /* entries whose memory is given back at commit */
@@ -255,6 +280,7 @@ bool ag_ram_put(struct ag_ram *m, struct ag_ram_map *map, uint32_t hash, void *r
 void ag_ram_del(struct ag_ram *m, struct ag_ram_map *map, uint32_t hash, void *ref);
 void ag_ram_commit(struct ag_ram *m);
 void ag_ram_rollback(struct ag_ram *m);
+void ag_ram_rollback_to(struct ag_ram *m, size_t log_used);
 
 #define AG_RAM_SAVE(m, row) ag_ram_save(m, row, sizeof(*(row)))
 /* The same of a row with a `unit` field, unless this unit made or saved it already. */
@@ -297,6 +323,7 @@ struct ag_ram_run *ag_ram_run_keyed(struct ag_ram *m, struct ag_str key);
 struct ag_ram_memory *ag_ram_memory_find(struct ag_ram *m, const struct ag_ram_agent *a, struct ag_str scope,
                                          struct ag_str key);
 struct ag_ram_tool *ag_ram_tool_find(struct ag_ram *m, struct ag_str name);
+struct ag_ram_answer *ag_ram_answer_find(struct ag_ram *m, const unsigned char *key);
 struct ag_ram_item *ag_ram_item_find(const struct ag_ram_run *run, int number, enum ag_ram_item_kind kind);
 
 static inline bool ag_ram_has_ended(const struct ag_ram_run *run)
@@ -331,6 +358,12 @@ agent_status ag_ram_run_close(struct ag_ram *m, struct ag_ram_run *run, enum ag_
                               agent_status error_status, struct ag_str why, int64_t now_ms, agent_error *err);
 /* From the open list to the ended ones, with `status`. */
 void ag_ram_run_end(struct ag_ram *m, struct ag_ram_run *run, enum ag_run_status status, int64_t ended_at_ms);
+/* The queue (queue.c); false: no room in the log. A run that became queued, or is about to be it no more. */
+bool ag_ram_queue_enter(struct ag_ram *m, struct ag_ram_run *run);
+bool ag_ram_queue_leave(struct ag_ram *m, struct ag_ram_run *run);
+/* The session's first open run may be taken from now on, where it is queued and nobody holds it. *out_next,
+ * which may be NULL: that run, held or not; 0: it is not queued. */
+bool ag_ram_session_ready(struct ag_ram *m, struct ag_ram_session *s, int64_t *out_next);
 /* To the front of its agent's list: a run was put on it. */
 void ag_ram_session_first(struct ag_ram *m, struct ag_ram_session *s);
 
@@ -341,6 +374,7 @@ bool ag_ram_run_rm(struct ag_ram *m, struct ag_ram_run *run);
 bool ag_ram_session_rm(struct ag_ram *m, struct ag_ram_session *s);
 bool ag_ram_agent_rm(struct ag_ram *m, struct ag_ram_agent *a);
 bool ag_ram_memory_rm(struct ag_ram *m, struct ag_ram_memory *memory);
+bool ag_ram_answer_rm(struct ag_ram *m, struct ag_ram_answer *answer);
 /* Forgets ended runs beyond AG_RAM_ENDED_MAX; between units, and never fails. */
 void ag_ram_forget(struct ag_ram *m);
 
@@ -351,8 +385,14 @@ typedef agent_status ag_ram_apply_fn(struct ag_ram *m, ag_unit *unit, struct ag_
 ag_ram_apply_fn ag_ram_agent_put, ag_ram_agent_rm_op, ag_ram_session_rm_op, ag_ram_memory_put, ag_ram_memory_rm_op,
     ag_ram_tool_put, ag_ram_tool_rm, ag_ram_run_create, ag_ram_run_claim, ag_ram_run_cancel, ag_ram_run_decide,
     ag_ram_step_begin, ag_ram_step_end, ag_ram_message, ag_ram_call_intent, ag_ram_call_end, ag_ram_stages,
-    ag_ram_journal, ag_ram_run_finish;
+    ag_ram_journal, ag_ram_run_finish, ag_ram_claim_next;
 
+ag_ram_apply_fn ag_ram_cache_put, ag_ram_cache_hits, ag_ram_cache_rm, ag_ram_cache_lease, ag_ram_cache_resize;
+
+agent_status ag_ram_read_cache_get(ag_reader *r, const unsigned char key[AG_CACHE_KEY_BYTES], ag_arena *a,
+                                   struct ag_cache_row *out, agent_error *err);
+agent_status ag_ram_read_cache_totals(ag_reader *r, struct ag_cache_totals *out, agent_error *err);
+agent_status ag_ram_read_changes(ag_reader *r, ag_change_fn fn, void *ctx, bool *out_explained, agent_error *err);
 agent_status ag_ram_read_agent(ag_reader *r, struct ag_str name, int64_t version_id, ag_arena *a,
                                struct ag_agent_rec *out, agent_error *err);
 agent_status ag_ram_read_tail(ag_reader *r, int64_t session_id, int64_t before_seq, size_t max_messages,
@@ -369,6 +409,7 @@ agent_status ag_ram_read_run(ag_reader *r, int64_t run_id, ag_arena *a, struct a
 agent_status ag_ram_read_session_find(ag_reader *r, struct ag_str agent, struct ag_str spec, int64_t *out_id,
                                       agent_error *err);
 agent_status ag_ram_read_cancels(ag_reader *r, void (*fn)(void *ctx, int64_t run_id), void *ctx, agent_error *err);
+agent_status ag_ram_read_queue(ag_reader *r, bool deaths_too, struct ag_queue_look *out, agent_error *err);
 agent_status ag_ram_scan(ag_reader *r, enum agent_view view, const agent_filter *f, agent_row_fn fn, void *ctx,
                          agent_error *err);
 

@@ -364,3 +364,15 @@ agent_status ag_ram_read_cancels(ag_reader *r, void (*fn)(void *ctx, int64_t run
     }
     return leave(m, AGENT_OK);
 }
+
+agent_status ag_ram_read_queue(ag_reader *r, bool deaths_too, struct ag_queue_look *out, agent_error *err)
+{
+    struct ag_ram *m = enter(r);
+
+    (void)deaths_too; /* the only owner is this store */
+    (void)err;
+    *out = (struct ag_queue_look){.has_waiting = m->queue.unheld > 0};
+    for (int i = 0; i < AG_RAM_QUEUE_LINES; i++)
+        out->is_ready |= m->queue.lines[i].first != NULL;
+    return leave(m, AGENT_OK);
+}

@@ -7,25 +7,22 @@
 
 #define TEXT_CAP_BYTES ((size_t)16 << 20) /* of one made text: a line of the log with an error in it */
 
-static bool push(struct ag_ram_refs *refs, struct ag_ram_ref ref)
+void ag_ram_ref_add(struct ag_ram_scan *s, struct ag_ram_ref ref)
 {
+    struct ag_ram_refs *refs = &s->refs;
+
     if (refs->count == refs->room) {
         size_t room = refs->room == 0 ? 16 : refs->room * 2;
         struct ag_ram_ref *at = ag_realloc(refs->at, room * sizeof(*at));
 
-        if (at == NULL)
-            return false;
+        if (at == NULL) {
+            s->out_of_memory = true;
+            return;
+        }
         refs->at = at;
         refs->room = room;
     }
     refs->at[refs->count++] = ref;
-    return true;
-}
-
-void ag_ram_ref_add(struct ag_ram_scan *s, struct ag_ram_ref ref)
-{
-    if (!push(&s->refs, ref))
-        s->out_of_memory = true;
 }
 
 static bool emit(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
@@ -48,34 +45,19 @@ static void expand(struct ag_ram_scan *s, const struct ag_ram_table *t, int64_t 
     s->view->expand(s, ag_ram_table_at(t, id));
 }
 
-static void walk_up(struct ag_ram_scan *s, const struct ag_ram_table *t, int64_t only)
+/* Rows in id order, or against it, at most filter.limit of them. */
+static void walk_table(struct ag_ram_scan *s, const struct ag_ram_table *t, int64_t only)
 {
-    int64_t id = only != 0 ? only : ag_ram_table_after(t, 0);
+    bool down = s->filter.newest_first;
+    int64_t left = s->filter.limit > 0 ? s->filter.limit : INT64_MAX;
+    int64_t id = only != 0 ? only : down ? ag_ram_table_before(t, t->next_id) : ag_ram_table_after(t, 0);
 
-    for (; id != 0 && !s->out_of_memory; id = only != 0 ? 0 : ag_ram_table_after(t, id)) {
+    while (id != 0 && !s->out_of_memory) {
         expand(s, t, id);
         for (size_t i = 0; i < s->refs.count && !s->out_of_memory; i++)
-            if (!emit(s, &s->refs.at[i]))
+            if (left-- == 0 || !emit(s, &s->refs.at[down ? s->refs.count - 1 - i : i]))
                 return;
-    }
-}
-
-/* The newest rows, at most filter.limit of them: told as they come, or set aside. */
-static void walk_down(struct ag_ram_scan *s, const struct ag_ram_table *t, int64_t only, struct ag_ram_refs *aside)
-{
-    int64_t id = only != 0 ? only : ag_ram_table_before(t, t->next_id);
-    int64_t left = s->filter.limit > 0 ? s->filter.limit : INT64_MAX;
-
-    for (; id != 0 && !s->out_of_memory; id = only != 0 ? 0 : ag_ram_table_before(t, id)) {
-        expand(s, t, id);
-        for (size_t i = s->refs.count; i-- > 0 && !s->out_of_memory;) {
-            if (left-- == 0)
-                return;
-            if (aside != NULL)
-                s->out_of_memory |= !push(aside, s->refs.at[i]);
-            else if (!emit(s, &s->refs.at[i]))
-                return;
-        }
+        id = only != 0 ? 0 : down ? ag_ram_table_before(t, id) : ag_ram_table_after(t, id);
     }
 }
 
@@ -122,25 +104,15 @@ static const char *refused(const struct ag_ram_view *view, const agent_filter *f
 
 static void walk(struct ag_ram_scan *s)
 {
-    const struct ag_ram_table *t = (const struct ag_ram_table *)((const char *)s->m + s->view->table);
-    struct ag_ram_refs aside = {0};
+    const struct ag_ram_table *t = (const struct ag_ram_table *)(const void *)((const char *)s->m + s->view->table);
     int64_t only = s->view->only == NULL ? 0 : s->view->only(s);
 
     if (only != 0 && ag_ram_table_at(t, only) == NULL)
         return;
-    if (s->filter.search != NULL) {
+    if (s->filter.search != NULL)
         walk_hits(s);
-    } else if (s->filter.newest_first) {
-        walk_down(s, t, only, NULL);
-    } else if (s->filter.limit > 0) {
-        walk_down(s, t, only, &aside);
-        for (size_t i = aside.count; i-- > 0 && !s->out_of_memory;)
-            if (!emit(s, &aside.at[i]))
-                break;
-        ag_free(aside.at);
-    } else {
-        walk_up(s, t, only);
-    }
+    else
+        walk_table(s, t, only);
 }
 
 agent_status ag_ram_scan(ag_reader *r, enum agent_view view, const agent_filter *f, agent_row_fn fn, void *ctx,

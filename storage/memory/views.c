@@ -442,7 +442,7 @@ static void calls_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
 static const char *const stage_names[] = {
     "run_id", "step", "stage", "started_at", "wall_us", "rss_before_bytes", "rss_peak_bytes", "rss_after_bytes",
     "heap_peak_bytes", "heap_net_bytes", "child_rss_peak_bytes", "commit_us", "samples", "attribution",
-    "peak_source", "id"};
+    "peak_source", "heap_includes", "shared_sample", "id"};
 
 static void stages_expand(struct ag_ram_scan *s, const void *row)
 {
@@ -474,8 +474,10 @@ static void stages_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
     put_known(s, stage->child_rss_peak_bytes);
     put_known(s, stage->commit_us);
     put_known(s, stage->samples);
-    put_z(s, stage->shared ? "shared" : "exclusive");
+    put_z(s, stage->samples < 0 ? NULL : stage->shared ? "shared" : "exclusive");
     put_z(s, ag_peak_source_name((enum ag_peak_source)stage->peak_source));
+    put_z(s, stage->heap_peak_bytes < 0 ? NULL : ag_heap_includes_name(stage->heap_includes));
+    put_known(s, stage->rss_before_bytes < 0 && stage->rss_after_bytes < 0 ? -1 : stage->shared_sample);
     put_int(s, ref->order);
 }
 
@@ -509,7 +511,52 @@ static void memory_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
 }
 
 static const char *const cache_names[] = {"key", "kind", "agent", "model", "bytes", "hits", "created_at",
-                                          "last_hit_at", "expires_at", "id"};
+                                          "last_hit_at", "expires_at", "tokens", "body", "id"};
+
+static void answer_hex(const struct ag_ram_answer *answer, char *hex)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (int i = 0; i < AG_CACHE_KEY_BYTES; i++) {
+        *hex++ = digits[answer->key[i] >> 4];
+        *hex++ = digits[answer->key[i] & 15];
+    }
+    *hex = '\0';
+}
+
+static void answers_expand(struct ag_ram_scan *s, const void *row)
+{
+    const struct ag_ram_answer *answer = row;
+    const struct ag_ram_agent *a = ag_ram_table_at(&s->m->agents, answer->agent_id);
+    char hex[2 * AG_CACHE_KEY_BYTES + 1];
+
+    answer_hex(answer, hex);
+    if ((s->filter.agent == NULL || (a != NULL && wants_agent(s, a))) && wants_name(s, ag_str_of(hex)) &&
+        wants_since(s, answer->created_at_ms))
+        ag_ram_ref_add(s, (struct ag_ram_ref){.row = row});
+}
+
+static void answers_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
+{
+    const struct ag_ram_answer *answer = ref->row;
+    const struct ag_ram_agent *a = ag_ram_table_at(&s->m->agents, answer->agent_id);
+    char hex[2 * AG_CACHE_KEY_BYTES + 1];
+
+    answer_hex(answer, hex);
+    ag_buf_z(&s->text, hex);
+    put_str(s, ag_buf_view(&s->text));
+    put_z(s, "response");
+    put_str(s, a == NULL ? AG_STR_NONE : ag_ram_agent_name(a));
+    put_text(s, answer->model);
+    put_int(s, answer->bytes);
+    put_int(s, answer->hits);
+    put_time(s, answer->created_at_ms);
+    put_time(s, answer->last_hit_at_ms);
+    put_time(s, answer->expires_at_ms);
+    put_known(s, answer->tokens);
+    put_text(s, answer->body);
+    put_int(s, answer->id);
+}
 
 static const char *const tool_names[] = {"name", "kind", "description", "effect", "timeout_ms", "argv", "schema",
                                          "created_at", "max_output_bytes", "id"};
@@ -689,7 +736,8 @@ const struct ag_ram_view ag_ram_views[AGENT_VIEW_LIMIT] = {
     [AGENT_VIEW_MEMORY] = {"v_memory", COLUMNS(memory_names),
                            BY(AGENT) | BY(NAME) | BY(SCOPE) | BY(SEARCH) | BY(RUN) | BY(SINCE),
                            offsetof(struct ag_ram, memories), NULL, memory_expand, memory_fill},
-    [AGENT_VIEW_CACHE] = {"v_cache", COLUMNS(cache_names), BY(AGENT) | BY(NAME) | BY(SINCE), 0, NULL, NULL, NULL},
+    [AGENT_VIEW_CACHE] = {"v_cache", COLUMNS(cache_names), BY(AGENT) | BY(NAME) | BY(SINCE),
+                          offsetof(struct ag_ram, answers), NULL, answers_expand, answers_fill},
     [AGENT_VIEW_TOOLS] = {"v_tools", COLUMNS(tool_names), BY(NAME) | BY(SINCE), offsetof(struct ag_ram, tools), NULL,
                           tools_expand, tools_fill},
     [AGENT_VIEW_LOG] = {"v_log", COLUMNS(log_names), BY(RUN) | BY(SINCE), offsetof(struct ag_ram, runs), only_run,

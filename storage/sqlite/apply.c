@@ -44,6 +44,14 @@ static agent_status apply_op(struct ag_sq_store *s, ag_unit *u, struct ag_op *op
     case AG_OP_STAGES: return ag_apply_stages(s, u, &op->stages);
     case AG_OP_JOURNAL: return ag_apply_journal(s, u, &op->journal);
     case AG_OP_RUN_FINISH: return ag_apply_run_finish(s, u, &op->run_finish);
+    case AG_OP_CLAIM_NEXT: return ag_apply_claim_next(s, u, &op->claim_next);
+    case AG_OP_CACHE_PUT: return ag_apply_cache_put(s, u, &op->cache_put);
+    case AG_OP_CACHE_HITS: return ag_apply_cache_hits(s, u, &op->cache_hits);
+    case AG_OP_CACHE_RM: return ag_apply_cache_rm(s, u, &op->cache_rm);
+    case AG_OP_CACHE_LEASE: return ag_apply_cache_lease(s, u, &op->cache_lease);
+    case AG_OP_CACHE_RESIZE: return ag_apply_cache_resize(s, u, &op->cache_resize);
+    case AG_OP_LIVE: return ag_apply_live(s, u, &op->live);
+    case AG_OP_SETTING: return ag_apply_setting(s, u, &op->setting);
     case AG_OP_LIMIT: break;
     }
     return ag_fail(&u->error, AGENT_EINVAL, 0, "operation %d is none", (int)op->kind);

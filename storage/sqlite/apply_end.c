@@ -108,12 +108,14 @@ static agent_status answer_never_begun(struct ag_sq_store *s, ag_unit *u, int64_
 agent_status ag_run_answer(struct ag_sq_store *s, ag_unit *u, int64_t run_id, int64_t session_id, int64_t input_seq,
                            enum ag_step_status steps, struct ag_str why)
 {
-    int64_t low = run_id << AG_STEP_BITS, seq = 0;
+    int64_t low = run_id << AG_STEP_BITS, high = low | AG_STEP_LAST, seq = 0;
     agent_status rc;
 
     if (input_seq == 0)
         return AGENT_OK; /* never begun: nothing is open */
     if ((rc = ag_session_last_seq(s, u, session_id, &seq)) != AGENT_OK ||
+        (rc = ag_delete_range(s, u, AG_STMT_JOURNAL_DELETE_RANGE, low << AG_JOURNAL_BITS,
+                              high << AG_JOURNAL_BITS | AG_JOURNAL_LAST)) != AGENT_OK ||
         (rc = close_steps(s, u, low, steps, why)) != AGENT_OK || (rc = close_calls(s, u, low, why)) != AGENT_OK ||
         (rc = answer_begun(s, u, low, session_id, input_seq, &seq)) != AGENT_OK)
         return rc;
@@ -144,9 +146,7 @@ agent_status ag_run_close(struct ag_sq_store *s, ag_unit *u, const struct ag_run
     agent_status rc;
 
     if ((rc = ag_run_answer(s, u, run->id, run->session_id, run->input_seq,
-                            status == AG_RUN_CANCELLED ? AG_STEP_CANCELLED : AG_STEP_FAILED, ag_str_of(why))) != AGENT_OK ||
-        (rc = ag_delete_range(s, u, AG_STMT_JOURNAL_DELETE_RANGE, low << AG_JOURNAL_BITS,
-                              (low | AG_STEP_LAST) << AG_JOURNAL_BITS | AG_JOURNAL_LAST)) != AGENT_OK)
+                            status == AG_RUN_CANCELLED ? AG_STEP_CANCELLED : AG_STEP_FAILED, ag_str_of(why))) != AGENT_OK)
         return rc;
     {
         AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_RUN_CLOSE);
@@ -163,19 +163,9 @@ agent_status ag_run_close(struct ag_sq_store *s, ag_unit *u, const struct ag_run
         input_tokens = ag_col_int(&q, 0);
         output_tokens = ag_col_int(&q, 1);
     }
-    return count_turn(s, u, run->session_id, run->input_seq != 0, input_tokens, output_tokens, u->now_ms);
-}
-
-static agent_status next_of_session(struct ag_sq_store *s, ag_unit *u, struct ag_op_run_finish *op)
-{
-    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_RUN_NEXT);
-    bool row;
-    agent_status rc;
-
-    ag_query_int(&q, op->session_id);
-    if ((rc = ag_query_row(&q, &row, &u->error)) == AGENT_OK)
-        op->out_next_run_id = row ? ag_col_int(&q, 0) : 0;
-    return rc;
+    if ((rc = count_turn(s, u, run->session_id, run->input_seq != 0, input_tokens, output_tokens, u->now_ms)) != AGENT_OK)
+        return rc;
+    return ag_session_ready(s, u, run->session_id, NULL);
 }
 
 agent_status ag_apply_run_finish(struct ag_sq_store *s, ag_unit *u, struct ag_op_run_finish *op)
@@ -216,7 +206,7 @@ agent_status ag_apply_run_finish(struct ag_sq_store *s, ag_unit *u, struct ag_op
     if ((rc = count_turn(s, u, op->session_id, ends, ends ? op->input_tokens : 0, ends ? op->output_tokens : 0,
                          op->ended_at_ms != 0 ? op->ended_at_ms : u->now_ms)) != AGENT_OK)
         return rc;
-    return next_of_session(s, u, op);
+    return ag_session_ready(s, u, op->session_id, &op->out_next_run_id);
 }
 
 /* --- cancel, decide ------------------------------------------------------------------------------------ */
@@ -291,5 +281,8 @@ agent_status ag_apply_run_decide(struct ag_sq_store *s, ag_unit *u, struct ag_op
             return rc;
         op->out_open = (int)ag_col_int(&q, 0);
     }
-    return op->out_open > 0 ? AGENT_OK : run_with_id(s, u, AG_STMT_RUN_REQUEUE, op->run_id);
+    if (op->out_open > 0)
+        return AGENT_OK;
+    rc = run_with_id(s, u, AG_STMT_RUN_REQUEUE, op->run_id);
+    return rc == AGENT_OK ? ag_session_ready(s, u, run.session_id, NULL) : rc;
 }

@@ -146,7 +146,7 @@ static agent_status insert_run(struct ag_sq_store *s, ag_unit *u, struct ag_op_r
     ag_query_int(&q, op->out_version_id);
     ag_query_int(&q, op->out_session_id);
     ag_query_word(&q, claimed ? "running" : "queued");
-    ag_query_int(&q, op->priority);
+    ag_query_int(&q, op->priority > 0 ? 1 : op->priority < 0 ? -1 : 0);
     ag_query_id(&q, owner_id);
     ag_query_int(&q, claimed ? 1 : 0);
     ag_query_str(&q, op->input.p == NULL ? AG_STR("") : op->input);
@@ -160,6 +160,7 @@ static agent_status insert_run(struct ag_sq_store *s, ag_unit *u, struct ag_op_r
     ag_query_int(&q, op->queued_at_ms != 0 ? op->queued_at_ms : u->now_ms);
     ag_query_id(&q, claimed ? u->now_ms : 0);
     ag_query_id(&q, op->deadline_at_ms);
+    ag_query_int(&q, !claimed && owner_id == 0 && op->out_blocked == AG_BLOCKED_NOT);
     if ((rc = ag_query_run(&q, &u->error)) == AGENT_OK)
         op->out_run_id = sqlite3_last_insert_rowid(s->a.db);
     return rc;
@@ -372,6 +373,7 @@ agent_status ag_apply_run_claim(struct ag_sq_store *s, ag_unit *u, struct ag_op_
     op->out_input_seq = run.input_seq;
     op->out_queued_at_ms = run.queued_at_ms;
     op->out_deadline_at_ms = run.deadline_at_ms;
+    op->out_priority = run.priority;
     if (run.ended || run.status == AG_RUN_WAITING)
         return AGENT_OK;
     if ((run.status == AG_RUN_RUNNING || run.owner_id != atomic_load(&s->owners.id)) && !op->force &&
@@ -395,6 +397,8 @@ agent_status ag_apply_run_claim(struct ag_sq_store *s, ag_unit *u, struct ag_op_
     else if ((rc = pick_up(s, u, &run, &unknown)) == AGENT_OK)
         rc = write_claim(s, u, &run, unknown > 0 ? AG_RUN_WAITING : AG_RUN_RUNNING, unknown > 0 ? 0 : owner_id,
                          run.input_seq);
+    if (rc == AGENT_OK && unknown > 0) /* it holds its session up no more */
+        rc = ag_session_ready(s, u, run.session_id, NULL);
     if (rc != AGENT_OK)
         return rc;
     op->out_attempt = run.attempt + 1;

@@ -160,44 +160,66 @@ agent_status ag_apply_call_end(struct ag_sq_store *s, ag_unit *u, struct ag_op_c
 
 /* --- stages: one row of JSON per commit; the places are those of v_stage_memory -------------------- */
 
-static void put_known(ag_buf *b, int64_t value)
+/* Written with a bare pointer into room that was made for the longest row: a run has a hundred of
+ * these numbers. */
+#define ROW_MOST_BYTES 400 /* 12 numbers of at most 20 digits, 3 words, what stands between */
+
+static char *put_int(char *to, int64_t value)
 {
-    ag_buf_char(b, ',');
-    if (value == -1)
-        ag_buf_append(b, "null", 4);
-    else
-        ag_buf_int(b, value);
+    char digits[20];
+    int n = 0;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+    if (value < 0)
+        *to++ = '-';
+    do
+        digits[n++] = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    while (n > 0)
+        *to++ = digits[--n];
+    return to;
 }
 
-static void put_word(ag_buf *b, const char *word)
+static char *put_text(char *to, const char *text)
 {
-    if (word == NULL) {
-        ag_buf_append(b, ",null", 5);
-        return;
-    }
-    ag_buf_append(b, ",\"", 2);
-    ag_buf_z(b, word);
-    ag_buf_char(b, '"');
+    size_t n = strlen(text);
+
+    memcpy(to, text, n);
+    return to + n;
 }
 
-static void put_row(ag_buf *b, const struct ag_stage_row *row)
+static char *put_known(char *to, int64_t value)
 {
-    ag_buf_char(b, '[');
-    ag_buf_int(b, row->step);
-    put_word(b, ag_stage_name(row->stage));
-    put_known(b, row->started_at_ms);
-    put_known(b, row->wall_us);
-    put_known(b, row->rss_before_bytes);
-    put_known(b, row->rss_peak_bytes);
-    put_known(b, row->rss_after_bytes);
-    put_known(b, row->heap_peak_bytes);
-    put_known(b, row->heap_net_bytes);
-    put_known(b, row->child_rss_peak_bytes);
-    put_known(b, row->commit_us);
-    put_known(b, row->samples);
-    put_word(b, row->shared ? "shared" : "exclusive");
-    put_word(b, ag_peak_source_name((enum ag_peak_source)row->peak_source));
-    ag_buf_char(b, ']');
+    *to++ = ',';
+    return value == -1 ? put_text(to, "null") : put_int(to, value);
+}
+
+static char *put_word(char *to, const char *word)
+{
+    if (word == NULL)
+        return put_text(to, ",null");
+    to = put_text(put_text(to, ",\""), word);
+    *to++ = '"';
+    return to;
+}
+
+static char *put_row(char *to, const struct ag_stage_row *row)
+{
+    const int64_t figures[] = {row->started_at_ms,   row->wall_us,          row->rss_before_bytes,
+                               row->rss_peak_bytes,  row->rss_after_bytes,  row->heap_peak_bytes,
+                               row->heap_net_bytes,  row->child_rss_peak_bytes, row->commit_us,
+                               row->samples};
+
+    *to++ = '[';
+    to = put_word(put_int(to, row->step), ag_stage_name(row->stage));
+    for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
+        to = put_known(to, figures[i]);
+    to = put_word(to, row->samples < 0 ? NULL : row->shared ? "shared" : "exclusive");
+    to = put_word(to, ag_peak_source_name((enum ag_peak_source)row->peak_source));
+    to = put_known(to, row->heap_peak_bytes < 0 ? -1 : row->heap_includes);
+    to = put_known(to, row->rss_before_bytes < 0 && row->rss_after_bytes < 0 ? -1 : row->shared_sample);
+    *to++ = ']';
+    return to;
 }
 
 agent_status ag_stage_write(struct ag_sq_store *s, ag_unit *u, int64_t run_id, const struct ag_stage_row *rows,
@@ -205,24 +227,23 @@ agent_status ag_stage_write(struct ag_sq_store *s, ag_unit *u, int64_t run_id, c
 {
     AG_AUTO(ag_buf) json = AG_BUF_INIT(16 * 1024 * 1024);
     int64_t low = run_id << AG_STEP_BITS;
-    agent_status rc;
+    char *begin, *to;
 
     if (count == 0)
         return AGENT_OK;
-    (void)ag_buf_reserve(&json, 32 + count * 128);
+    if ((begin = to = ag_buf_reserve(&json, count * ROW_MOST_BYTES + 2)) == NULL)
+        return ag_buf_status(&json, "stages", &u->error);
     for (size_t i = 0; i < count; i++) {
-        ag_buf_char(&json, i == 0 ? '[' : ',');
-        put_row(&json, &rows[i]);
+        *to++ = i == 0 ? '[' : ',';
+        to = put_row(to, &rows[i]);
     }
-    ag_buf_char(&json, ']');
-    if ((rc = ag_buf_status(&json, "stages", &u->error)) != AGENT_OK)
-        return rc;
+    *to++ = ']';
     {
         AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_STAGE_APPEND);
 
         ag_query_int(&q, low);
         ag_query_int(&q, low | AG_STEP_LAST);
-        ag_query_str(&q, ag_buf_view(&json));
+        ag_query_str(&q, (struct ag_str){begin, (size_t)(to - begin)});
         return ag_query_run(&q, &u->error);
     }
 }

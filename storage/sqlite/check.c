@@ -27,6 +27,13 @@ static const struct invariant {
     {"run's status and end do not agree",
      "SELECT 'run ' || id || ' is ' || status || iif(ended_at_ms IS NULL, ' without', ' with') || ' an end' FROM run"
      " WHERE (status = 'queued' OR status = 'running' OR status = 'waiting') <> (ended_at_ms IS NULL)"},
+    {"run is in the queue and cannot be taken",
+     "SELECT 'run ' || id FROM run WHERE ready = 1 AND (status <> 'queued' AND status <> 'running' OR"
+     " status = 'queued' AND owner_id IS NOT NULL)"},
+    {"run could be taken and is not in the queue",
+     "SELECT 'run ' || r.id FROM run r WHERE r.status = 'queued' AND r.owner_id IS NULL AND r.ready = 0 AND NOT EXISTS"
+     " (SELECT 1 FROM run b WHERE b.session_id = r.session_id AND b.ended_at_ms IS NULL AND b.id < r.id"
+     "                        AND b.status <> 'waiting')"},
     {"running run without an owner", "SELECT 'run ' || id FROM run WHERE status = 'running' AND owner_id IS NULL"},
     {"step or call of an ended run is open",
      "SELECT 'run ' || r.id || ', step ' || (s.id & 4095) || ' is ' || s.status FROM step s JOIN run r ON r.id = s.id >> 12"

@@ -23,6 +23,20 @@
 #define PAGES_BUSY 1000
 #define PAGES_IDLE 250
 
+/* A file of the same name that is another one: restored, renamed over. */
+static bool same_file(struct ag_sq_store *s)
+{
+    struct stat st;
+
+    if (stat(s->file, &st) != 0)
+        return false;
+    if (s->file_ino == 0) {
+        s->file_ino = st.st_ino;
+        s->file_dev = st.st_dev;
+    }
+    return st.st_ino == s->file_ino && st.st_dev == s->file_dev;
+}
+
 /* The tripwire: should any other code of this process close a descriptor of the file, SQLite's locks
  * are gone, a shell may delete the -wal under us, and commits go to a file without a name. One
  * stat() after each commit, a microsecond beside its fsync. */
@@ -33,6 +47,14 @@ agent_status ag_wal_same(struct ag_sq_store *s, agent_error *err)
 
     if (s->network)
         return AGENT_OK;
+    if (!same_file(s)) {
+        if (err == NULL)
+            err = &local;
+        (void)ag_fail(err, AGENT_ESTORAGE, 0, "database '%s': the file was replaced while it was open", s->path);
+        ag_hint(err, "what is written would go to the old file, which has no name any more; open it again");
+        ag_sq_poison(s, err);
+        return AGENT_ESTORAGE;
+    }
     if (stat(s->wal, &st) == 0 && (s->wal_ino == 0 || (st.st_ino == s->wal_ino && st.st_dev == s->wal_dev))) {
         s->wal_ino = st.st_ino;
         s->wal_dev = st.st_dev;

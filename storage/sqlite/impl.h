@@ -88,6 +88,9 @@ struct ag_owners {
 /* Ours, made if need be: byte locked, row inserted in the transaction that is on. */
 agent_status ag_owner_need(struct ag_sq_store *s, ag_unit *u, int64_t *out_id);
 bool ag_owner_alive(struct ag_sq_store *s, int64_t id); /* 0 and NULL are not */
+/* Dead owners' rows, oldest first, at most `most`; those whose runs were given back are not among them. */
+agent_status ag_owners_dead(struct ag_sq_store *s, struct ag_db *db, int64_t *ids, int most, int *out_count,
+                            agent_error *err);
 void ag_owner_settle(struct ag_sq_store *s, bool committed); /* the transaction ended */
 bool ag_owner_any_other(struct ag_sq_store *s);
 void ag_owner_drop(struct ag_sq_store *s);
@@ -95,6 +98,11 @@ void ag_owner_drop(struct ag_sq_store *s);
 agent_status ag_owners_open(struct ag_sq_store *s, agent_error *err);
 
 /* --- the store ---------------------------------------------------------------------------------------- */
+
+/* Up to where the log of changes was told (read_cache.c); one caller at a time. */
+struct ag_changes {
+    int64_t id, mark, schema_version;
+};
 
 struct ag_sq_store {
     ag_store base;
@@ -109,6 +117,7 @@ struct ag_sq_store {
     struct ag_db *spare; /* opened by open() for the first reader */
     struct ag_token token;
     struct ag_owners owners;
+    struct ag_changes changes;
 
     pthread_mutex_t lock; /* of the queue */
     pthread_cond_t wake;
@@ -130,6 +139,8 @@ struct ag_sq_store {
     int checkpoint_at_pages;       /* not before so many */
     dev_t wal_dev;
     ino_t wal_ino;                 /* 0: not looked at yet */
+    dev_t file_dev;                /* of the file as it was opened */
+    ino_t file_ino;                /* 0: not looked at */
 };
 
 struct ag_sq_reader {
@@ -190,8 +201,15 @@ agent_status ag_apply_step_end(struct ag_sq_store *s, ag_unit *u, struct ag_op_s
 agent_status ag_apply_message(struct ag_sq_store *s, ag_unit *u, struct ag_op_message *op);
 agent_status ag_apply_call_intent(struct ag_sq_store *s, ag_unit *u, struct ag_op_call_intent *op);
 agent_status ag_apply_call_end(struct ag_sq_store *s, ag_unit *u, struct ag_op_call_end *op);
+agent_status ag_apply_live(struct ag_sq_store *s, ag_unit *u, const struct ag_op_live *op);
 agent_status ag_apply_stages(struct ag_sq_store *s, ag_unit *u, struct ag_op_stages *op);
 agent_status ag_apply_journal(struct ag_sq_store *s, ag_unit *u, struct ag_op_journal *op);
+agent_status ag_apply_cache_put(struct ag_sq_store *s, ag_unit *u, struct ag_op_cache_put *op);
+agent_status ag_apply_cache_hits(struct ag_sq_store *s, ag_unit *u, struct ag_op_cache_hits *op);
+agent_status ag_apply_cache_rm(struct ag_sq_store *s, ag_unit *u, struct ag_op_cache_rm *op);
+agent_status ag_apply_cache_lease(struct ag_sq_store *s, ag_unit *u, struct ag_op_cache_lease *op);
+agent_status ag_apply_setting(struct ag_sq_store *s, ag_unit *u, const struct ag_op_setting *op);
+agent_status ag_apply_cache_resize(struct ag_sq_store *s, ag_unit *u, struct ag_op_cache_resize *op);
 
 /* A run as the operations see it. */
 struct ag_run_row {
@@ -206,9 +224,15 @@ agent_status ag_run_row(struct ag_sq_store *s, ag_unit *u, int64_t run_id, struc
 /* Ends a run from outside: open steps and calls are closed, each call gets its message. */
 agent_status ag_run_close(struct ag_sq_store *s, ag_unit *u, const struct ag_run_row *run, enum ag_run_status status,
                           agent_status error_status, const char *why);
-/* Closes the open steps and answers the open calls, appending their messages. */
+/* Closes the open steps, drops their journal, and answers the open calls, appending their messages. */
 agent_status ag_run_answer(struct ag_sq_store *s, ag_unit *u, int64_t run_id, int64_t session_id, int64_t input_seq,
                            enum ag_step_status steps, struct ag_str why);
+/* The queue (apply_queue.c): the session's first open run, where it is queued and nobody holds it, may be
+ * taken from now on. *out_next, which may be NULL: that run, held or not; 0: it is not queued. */
+agent_status ag_session_ready(struct ag_sq_store *s, ag_unit *u, int64_t session_id, int64_t *out_next);
+/* What dead owners had may be taken; only those of `ids`. */
+agent_status ag_owners_reap(struct ag_sq_store *s, ag_unit *u, const int64_t *ids, int count);
+agent_status ag_apply_claim_next(struct ag_sq_store *s, ag_unit *u, struct ag_op_claim_next *op);
 agent_status ag_session_last_seq(struct ag_sq_store *s, ag_unit *u, int64_t session_id, int64_t *out);
 agent_status ag_agent_id(struct ag_sq_store *s, ag_unit *u, struct ag_str name, int64_t *out_id,
                          int64_t *out_version_id);
@@ -223,7 +247,6 @@ agent_status ag_message_insert(struct ag_sq_store *s, ag_unit *u, int64_t sessio
 /* Long texts (text.c): one of the two outs is set, the text itself or its row. */
 agent_status ag_text_put(struct ag_sq_store *s, struct ag_str text, struct ag_str *out_inline, int64_t *out_id,
                          agent_error *err);
-bool ag_sha256(struct ag_str s, unsigned char out[32]); /* false: libcrypto is not there */
 
 /* --- reading (read_*.c, scan.c, sql.c) --------------------------------------------------------------------- */
 
@@ -241,7 +264,17 @@ agent_status ag_sq_tool(ag_reader *r, struct ag_str name, ag_arena *a, struct ag
 agent_status ag_sq_run(ag_reader *r, int64_t run_id, ag_arena *a, struct ag_run_rec *out, agent_error *err);
 agent_status ag_sq_session_find(ag_reader *r, struct ag_str agent, struct ag_str spec, int64_t *out_id,
                                 agent_error *err);
+agent_status ag_sq_cache_get(ag_reader *r, const unsigned char key[AG_CACHE_KEY_BYTES], ag_arena *a,
+                             struct ag_cache_row *out, agent_error *err);
+agent_status ag_sq_cache_totals(ag_reader *r, struct ag_cache_totals *out, agent_error *err);
+agent_status ag_sq_changes(ag_reader *r, ag_change_fn fn, void *ctx, bool *out_explained, agent_error *err);
+/* Before connection a has a thread: from here on ag_sq_changes() tells what changes. */
+agent_status ag_changes_begin(struct ag_sq_store *s, agent_error *err);
+agent_status ag_sq_settings(ag_reader *r, void (*fn)(void *ctx, struct ag_str name, int64_t value), void *ctx,
+                            agent_error *err);
 agent_status ag_sq_cancels(ag_reader *r, void (*fn)(void *ctx, int64_t run_id), void *ctx, agent_error *err);
+agent_status ag_sq_queue(ag_reader *r, bool deaths_too, struct ag_queue_look *out, agent_error *err);
+uint64_t ag_sq_version(ag_reader *r);
 agent_status ag_sq_scan(ag_reader *r, enum agent_view view, const agent_filter *f, agent_row_fn fn, void *ctx,
                         agent_error *err);
 agent_status ag_sq_sql(ag_reader *r, const char *sql, agent_row_fn fn, void *ctx, agent_error *err);

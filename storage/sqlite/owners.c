@@ -23,6 +23,8 @@
 
 #include "storage/sqlite/impl.h"
 
+#define DEAD_AT_ONCE 16
+
 agent_status ag_owners_open(struct ag_sq_store *s, agent_error *err)
 {
     if (s->owners.fd >= 0)
@@ -104,23 +106,46 @@ static void boot_id(char *text, size_t bytes)
     text[strcspn(text, "\n")] = '\0';
 }
 
-static agent_status forget_the_dead(struct ag_sq_store *s, ag_unit *u, int64_t before)
+agent_status ag_owners_dead(struct ag_sq_store *s, struct ag_db *db, int64_t *ids, int most, int *out_count,
+                            agent_error *err)
 {
-    AG_AUTO(ag_query) list = ag_query(&s->a, AG_STMT_OWNER_LIST);
+    AG_AUTO(ag_query) q = ag_query(db, AG_STMT_OWNER_LIST);
+    int count = 0;
     bool row;
     agent_status rc;
 
-    ag_query_int(&list, before);
-    while ((rc = ag_query_row(&list, &row, &u->error)) == AGENT_OK && row) {
-        int64_t id = ag_col_int(&list, 0);
+    while (count < most && (rc = ag_query_row(&q, &row, err)) == AGENT_OK && row)
+        if (!ag_owner_alive(s, ag_col_int(&q, 0)))
+            ids[count++] = ag_col_int(&q, 0);
+    if (count < most && rc != AGENT_OK)
+        return rc;
+    *out_count = count;
+    return AGENT_OK;
+}
 
-        if (!ag_owner_alive(s, id)) {
-            AG_AUTO(ag_query) del = ag_query(&s->a, AG_STMT_OWNER_DELETE);
+/* A new owner clears up after those before it. What a dead one had is looked for among all open runs;
+ * where these are many, that waits until it pays, or until somebody works on them. */
+static agent_status forget_the_dead(struct ag_sq_store *s, ag_unit *u, int64_t before)
+{
+    int64_t dead[DEAD_AT_ONCE];
+    bool many = false;
+    int count = 0;
+    agent_status rc = ag_owners_dead(s, &s->a, dead, DEAD_AT_ONCE, &count, &u->error);
 
-            ag_query_int(&del, id);
-            if ((rc = ag_query_run(&del, &u->error)) != AGENT_OK)
-                return rc;
-        }
+    while (count > 0 && dead[count - 1] >= before) /* our own: one's own lock cannot be asked for */
+        count--;
+    if (rc == AGENT_OK && count > 0 && count < DEAD_AT_ONCE) {
+        AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_QUEUE_MANY);
+
+        rc = ag_query_row(&q, &many, &u->error);
+    }
+    if (rc == AGENT_OK && count > 0 && !many)
+        rc = ag_owners_reap(s, u, dead, count);
+    if (rc == AGENT_OK) {
+        AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_OWNER_FORGET);
+
+        ag_query_int(&q, before);
+        rc = ag_query_run(&q, &u->error);
     }
     return rc;
 }

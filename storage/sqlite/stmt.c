@@ -47,8 +47,9 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_OWNER_NEXT] = {"SELECT coalesce(max(id), 0) + 1 FROM owner", 0, true},
     [AG_STMT_OWNER_INSERT] = {"INSERT INTO owner (id, host, boot_id, pid, pid_start, started_at_ms)"
                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6)", 6, false},
-    [AG_STMT_OWNER_LIST] = {"SELECT id FROM owner WHERE id < ?1", 1, true},
-    [AG_STMT_OWNER_DELETE] = {"DELETE FROM owner WHERE id = ?1", 1, false},
+    [AG_STMT_OWNER_LIST] = {"SELECT id FROM owner WHERE ended_at_ms IS NULL", 0, true},
+    [AG_STMT_OWNER_END] = {"UPDATE owner SET ended_at_ms = ?2 WHERE id = ?1", 2, false},
+    [AG_STMT_OWNER_FORGET] = {"DELETE FROM owner WHERE id < ?1 AND ended_at_ms IS NOT NULL", 1, false},
 
     /* --- text --- */
     [AG_STMT_TEXT_INSERT] = {"INSERT INTO text (hash, body) VALUES (?1, ?2)", 2, false},
@@ -133,9 +134,9 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     /* --- run --- */
     [AG_STMT_RUN_INSERT] = {
         "INSERT INTO run (id, agent_id, agent_version_id, session_id, status, priority, owner_id, attempt, input,"
-        " options, input_seq, trace_id, idempotency_key, queued_at_ms, started_at_ms, deadline_at_ms)"
+        " options, input_seq, trace_id, idempotency_key, queued_at_ms, started_at_ms, deadline_at_ms, ready)"
         " VALUES ((SELECT max(coalesce(max(id), 0), ?1) + 1 FROM run),"
-        " ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)", 16, false},
+        " ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)", 17, false},
     [AG_STMT_RUN_BY_KEY] = {"SELECT id, session_id, agent_id, agent_version_id, input_seq, attempt FROM run"
                             " WHERE idempotency_key = ?1 AND idempotency_key IS NOT NULL", 1, true},
     [AG_STMT_RUN_OPEN] = {"SELECT id, status, owner_id FROM run WHERE session_id = ?1 AND ended_at_ms IS NULL"
@@ -144,8 +145,8 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         "SELECT agent_id, agent_version_id, session_id, status, owner_id, attempt, priority, input_seq, queued_at_ms,"
         " started_at_ms, deadline_at_ms, ended_at_ms FROM run WHERE id = ?1", 1, true},
     [AG_STMT_RUN_CLAIM] = {"UPDATE run SET status = ?2, owner_id = ?3, attempt = ?4, input_seq = ?5,"
-                           " started_at_ms = coalesce(started_at_ms, ?6), cancel_requested = 0 WHERE id = ?1", 6,
-                           false},
+                           " started_at_ms = coalesce(started_at_ms, ?6), cancel_requested = 0, ready = 0"
+                           " WHERE id = ?1", 6, false},
     [AG_STMT_RUN_FENCE] = {"SELECT 1 FROM run WHERE id = ?1 AND status = 'running' AND owner_id = ?2 AND attempt = ?3",
                            3, true},
     [AG_STMT_RUN_FINISH] = {
@@ -153,14 +154,27 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         " ended_at_ms = ?7, queue_us = ?8, wall_us = ?9, rss_peak_bytes = ?10, input_tokens = ?11,"
         " output_tokens = ?12, cache_hit = ?13 WHERE id = ?1 AND ended_at_ms IS NULL", 13, false},
     [AG_STMT_RUN_CLOSE] = {
-        "UPDATE run SET status = ?2, owner_id = NULL, error_status = ?3, error = ?4, ended_at_ms = ?5,"
+        "UPDATE run SET status = ?2, owner_id = NULL, ready = 0, error_status = ?3, error = ?4, ended_at_ms = ?5,"
         " queue_us = coalesce(queue_us, (coalesce(started_at_ms, ?5) - queued_at_ms) * 1000),"
         " wall_us = (?5 - started_at_ms) * 1000,"
         " input_tokens = (SELECT sum(t.input_tokens) FROM step t WHERE t.id BETWEEN ?6 AND ?7),"
         " output_tokens = (SELECT sum(t.output_tokens) FROM step t WHERE t.id BETWEEN ?6 AND ?7)"
         " WHERE id = ?1 RETURNING input_tokens, output_tokens", 7, false},
-    [AG_STMT_RUN_NEXT] = {"SELECT id FROM run WHERE session_id = ?1 AND ended_at_ms IS NULL AND status = 'queued'"
-                          " ORDER BY id LIMIT 1", 1, true},
+    /* The terms of run_queue stand here letter for letter, or the index is not used. */
+    [AG_STMT_QUEUE_CLASS] = {"SELECT id, queued_at_ms FROM run WHERE ready = 1 AND priority = ?1 ORDER BY id LIMIT ?2",
+                             2, true},
+    [AG_STMT_QUEUE_ANY] = {"SELECT 1 FROM run WHERE ready = 1 LIMIT 1", 0, true},
+    [AG_STMT_QUEUE_UNHELD] = {"SELECT 1 FROM run WHERE status = 'queued' AND owner_id IS NULL LIMIT 1", 0, true},
+    [AG_STMT_QUEUE_MANY] = {"SELECT 1 FROM run WHERE ended_at_ms IS NULL LIMIT 1 OFFSET 1000", 0, true},
+    [AG_STMT_QUEUE_HELD] = {"SELECT id, owner_id FROM run INDEXED BY run_open"
+                            " WHERE ended_at_ms IS NULL AND owner_id IS NOT NULL", 0, true},
+    [AG_STMT_RUN_READY] = {"UPDATE run SET ready = 1, owner_id = NULL WHERE id = ?1 AND ready = 0", 1, false},
+    [AG_STMT_RUN_UNREADY] = {"UPDATE run SET ready = 0 WHERE id = ?1 AND ready = 1", 1, false},
+    [AG_STMT_RUN_ORPHANED] = {"UPDATE run SET ready = 1 WHERE id = ?1 AND status = 'running'", 1, false},
+    [AG_STMT_CLAIM_SAVE] = {"SAVEPOINT claim", 0, true},
+    [AG_STMT_CLAIM_UNDO] = {"ROLLBACK TO claim", 0, true},
+    [AG_STMT_CLAIM_KEEP] = {"RELEASE claim", 0, true},
+    [AG_STMT_DATA_VERSION] = {"PRAGMA data_version", 0, true},
     [AG_STMT_RUN_ASK_CANCEL] = {"UPDATE run SET cancel_requested = 1 WHERE id = ?1", 1, false},
     [AG_STMT_RUN_REQUEUE] = {"UPDATE run SET status = 'queued', owner_id = NULL WHERE id = ?1", 1, false},
     [AG_STMT_RUN_CANCELS] = {"SELECT id FROM run WHERE owner_id = ?1 AND cancel_requested = 1 AND ended_at_ms IS NULL",
@@ -237,12 +251,15 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
                            " coalesce((SELECT max(c.id) FROM tool_call c WHERE c.id BETWEEN ?1 AND ?2), ?1))", 2, true},
 
     /* --- stage, journal --- */
-    [AG_STMT_STAGE_APPEND] = {"INSERT INTO stage (id, rows) SELECT coalesce(max(id), ?1) + 1, ?3 FROM stage"
-                              " WHERE id BETWEEN ?1 AND ?2", 3, false},
+    /* VALUES and not SELECT: what is selected from the table it goes to passes through a copy. */
+    [AG_STMT_STAGE_APPEND] = {"INSERT INTO stage (id, rows) VALUES"
+                              " ((SELECT coalesce(max(id), ?1) + 1 FROM stage WHERE id BETWEEN ?1 AND ?2), ?3)", 3,
+                              false},
     [AG_STMT_STAGE_DELETE_RANGE] = {"DELETE FROM stage WHERE id BETWEEN ?1 AND ?2", 2, false},
     [AG_STMT_JOURNAL_APPEND] = {
-        "INSERT INTO journal (id, text) SELECT min(coalesce(max(id) + 1, ?1), ?2), ?3 FROM journal"
-        " WHERE id BETWEEN ?1 AND ?2 ON CONFLICT (id) DO UPDATE SET text = text || excluded.text", 3, false},
+        "INSERT INTO journal (id, text) VALUES"
+        " ((SELECT min(coalesce(max(id) + 1, ?1), ?2) FROM journal WHERE id BETWEEN ?1 AND ?2), ?3)"
+        " ON CONFLICT (id) DO UPDATE SET text = text || excluded.text", 3, false},
     [AG_STMT_JOURNAL_DELETE_RANGE] = {"DELETE FROM journal WHERE id BETWEEN ?1 AND ?2", 2, false},
     [AG_STMT_JOURNAL_ANY] = {"SELECT 1 FROM journal WHERE id BETWEEN ?1 AND ?2 LIMIT 1", 2, true},
 
@@ -276,6 +293,52 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_TOOL_READ] = {"SELECT name, description, argv, schema, effect, timeout_ms, max_output_bytes FROM tool"
                            " WHERE name = ?1", 1, true},
     [AG_STMT_CACHE_DELETE_OF_AGENT] = {"DELETE FROM cache WHERE agent_id = ?1", 1, false},
+
+    /* --- the response cache --- */
+    [AG_STMT_LIVE_PUT] = {
+        "INSERT INTO live (owner_id, at_ms, rss_bytes, heap_bytes, runs, stages, cache) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+        " ON CONFLICT (owner_id) DO UPDATE SET at_ms = excluded.at_ms, rss_bytes = excluded.rss_bytes,"
+        " heap_bytes = excluded.heap_bytes, runs = excluded.runs, stages = excluded.stages, cache = excluded.cache", 7,
+        false},
+    [AG_STMT_SETTING_PUT] = {"INSERT INTO meta (key, value) VALUES ('limit:' || ?1, ?2)"
+                             " ON CONFLICT (key) DO UPDATE SET value = excluded.value", 2, false},
+    [AG_STMT_SETTING_DELETE] = {"DELETE FROM meta WHERE key = 'limit:' || ?1", 1, false},
+    [AG_STMT_SETTING_ALL] = {"SELECT substr(key, 7), value FROM meta WHERE key >= 'limit:' AND key < 'limit;'", 0, true},
+    [AG_STMT_CACHE_META] = {"SELECT (SELECT value FROM meta WHERE key = 'cache_limit'),"
+                            " (SELECT value FROM meta WHERE key = 'cache_bytes'),"
+                            " (SELECT value FROM meta WHERE key = 'cache_clock')", 0, true},
+    [AG_STMT_CACHE_META_PUT] = {"INSERT INTO meta (key, value) VALUES (?1, ?2)"
+                                " ON CONFLICT (key) DO UPDATE SET value = excluded.value", 2, false},
+    [AG_STMT_CACHE_SUM] = {"SELECT coalesce(sum(bytes), 0) FROM cache", 0, true},
+    [AG_STMT_CACHE_INSERT] = {
+        "INSERT INTO cache (key, kind, agent_id, model, bytes, tokens, rank, created_at_ms, expires_at_ms, request, body)"
+        " VALUES (?1, 'response', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", 10, false},
+    [AG_STMT_CACHE_DELETE] = {"DELETE FROM cache WHERE key = ?1", 1, false},
+    [AG_STMT_CACHE_DELETE_ID] = {"DELETE FROM cache WHERE id = ?1", 1, false},
+    [AG_STMT_CACHE_CLEAR] = {"DELETE FROM cache", 0, false},
+    [AG_STMT_CACHE_EXPIRED] = {"SELECT id, bytes, rank FROM cache WHERE expires_at_ms <= ?1 ORDER BY expires_at_ms LIMIT 1",
+                               1, true},
+    [AG_STMT_CACHE_LOWEST] = {"SELECT id, bytes, rank FROM cache"
+                              " ORDER BY rank, coalesce(last_hit_at_ms, created_at_ms), bytes LIMIT 1", 0, true},
+    [AG_STMT_CACHE_HIT] = {
+        "UPDATE cache SET hits = hits + 1, last_hit_at_ms = max(coalesce(last_hit_at_ms, 0), ?2), rank = ?3"
+        " + max(1, coalesce(tokens, bytes / 4) * 1000 / bytes) * min(hits + 2, 16) WHERE key = ?1", 3, false},
+    [AG_STMT_CACHE_READ] = {"SELECT agent_id, tokens, hits, created_at_ms, expires_at_ms, request, body FROM cache"
+                            " WHERE key = ?1 AND kind = 'response'", 1, true},
+    [AG_STMT_CACHE_TOTALS] = {
+        "SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(hits), 0), coalesce(sum(tokens * hits), 0),"
+        " (SELECT value FROM meta WHERE key = 'cache_limit') FROM cache", 0, true},
+    [AG_STMT_LEASE_READ] = {"SELECT owner_id, until_ms FROM cache_lease WHERE key = ?1", 1, true},
+    [AG_STMT_LEASE_PUT] = {"INSERT INTO cache_lease (key, owner_id, until_ms) VALUES (?1, ?2, ?3) ON CONFLICT (key)"
+                           " DO UPDATE SET owner_id = excluded.owner_id, until_ms = excluded.until_ms", 3, false},
+    [AG_STMT_LEASE_DELETE] = {"DELETE FROM cache_lease WHERE key = ?1 AND owner_id = ?2", 2, false},
+    [AG_STMT_LEASE_FORGET] = {"DELETE FROM cache_lease WHERE until_ms <= ?1", 1, false},
+
+    /* --- the log of changes --- */
+    [AG_STMT_CHANGE_MARK] = {"SELECT mark FROM change WHERE id = ?1", 1, true},
+    [AG_STMT_CHANGE_LIST] = {"SELECT id, mark, kind, key FROM change WHERE id > ?1 ORDER BY id", 1, true},
+    [AG_STMT_CHANGE_LAST] = {"SELECT id, mark FROM change ORDER BY id DESC LIMIT 1", 0, true},
+    [AG_STMT_SCHEMA_VERSION] = {"PRAGMA schema_version", 0, true},
 };
 
 ag_query ag_query_of(struct ag_db *db, enum ag_stmt id)

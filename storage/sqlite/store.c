@@ -119,6 +119,8 @@ static agent_status open_writer(struct ag_sq_store *s, bool exists, agent_error 
         (rc = prepare_file(s, err)) != AGENT_OK)
         return rc;
     ag_token_init(s);
+    if ((rc = ag_changes_begin(s, err)) != AGENT_OK)
+        return rc;
     return s->o.threaded ? ag_writer_start(s, err) : AGENT_OK;
 }
 
@@ -208,6 +210,11 @@ static uint64_t sq_change_token(ag_store *base)
     return ag_token_value(ag_sq(base));
 }
 
+static const char *sq_watch_path(ag_store *base)
+{
+    return ag_sq(base)->wal;
+}
+
 static const struct ag_store_vt sqlite_vt = {
     .name = "sqlite",
     .caps = AG_STORE_SQL | AG_STORE_DURABLE | AG_STORE_SHARED,
@@ -229,6 +236,13 @@ static const struct ag_store_vt sqlite_vt = {
     .run = ag_sq_run,
     .session_find = ag_sq_session_find,
     .cancels = ag_sq_cancels,
+    .settings = ag_sq_settings,
+    .cache_get = ag_sq_cache_get,
+    .cache_totals = ag_sq_cache_totals,
+    .changes = ag_sq_changes,
+    .queue = ag_sq_queue,
+    .version = ag_sq_version,
+    .watch_path = sq_watch_path,
     .scan = ag_sq_scan,
     .sql = ag_sq_sql,
 };

@@ -3,6 +3,7 @@
  * hash comes from libcrypto, loaded when the first long text is written: most runs never need it.
  * Where it is missing, texts are stored in place: only the saving is lost.
  */
+#include "engine/base/sha256.h"
 #include "storage/sqlite/impl.h"
 
 agent_status ag_text_put(struct ag_sq_store *s, struct ag_str text, struct ag_str *out_inline, int64_t *out_id,

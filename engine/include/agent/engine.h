@@ -6,6 +6,7 @@
 #define AGENT_ENGINE_H
 
 #include <agent/error.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,7 +38,8 @@ typedef struct agent_options {
     int64_t cache_bytes;         /* budget of the front cache; -1: default (64 MB); 0: none */
     int64_t max_active_runs;     /* started and not ended; more gets AGENT_EBUSY; 0: default */
     int64_t busy_timeout_ms;     /* how long a commit waits for another process; 0: default (5000) */
-    int sample_interval_ms;      /* memory readings: 0 default, -1 off (figures are NULL) */
+    int sample_interval_ms;      /* memory readings, 1 to 1000; 0: default (100), -1: off (figures are NULL). With
+                                    workers = 0 a thread takes them only where this is set: else borders of stages alone */
     /* Log lines; may be called from any thread of the engine. NULL: silence. */
     void (*log)(void *ctx, int level, const char *module, const char *text);
     void *log_ctx;
@@ -50,6 +52,12 @@ typedef struct agent_options {
     const char *const *tool_env; /* "NAME=value", NULL-terminated: all a command tool gets besides AGENT_*; copied */
     const char *ca_file;         /* PEM bundle for TLS; NULL: the system's */
     const char *proxy;           /* for HTTP requests; NULL: none */
+    int64_t memory_limit_bytes;  /* RSS of this process; 0: none. At 80 % the front cache shrinks, at 90 % runs of
+                                    class low wait, at 100 % new runs get AGENT_EBUDGET; undone 5 % below */
+    bool sample_hwm;             /* the kernel's own peak for each stage: catches spikes between two readings, but
+                                    resets VmHWM, so that what others read of it (time -v) is wrong */
+    bool no_heap_accounts;       /* heap figures are NULL; saves a few ns per allocation */
+    const char *proc_path;       /* where this process is described; NULL: /proc/self */
 } agent_options;
 
 #define AGENT_OPTIONS_INIT { .size = sizeof(agent_options), .workers = -1, .cache_bytes = -1 }
@@ -71,6 +79,24 @@ AGENT_API agent_status agent_open(const agent_options *options, agent_engine **o
  * may be used afterwards, but agent_run_free() of its runs must have been called before.
  */
 AGENT_API void agent_close(agent_engine *engine);
+
+/** Libraries below this one that may allocate through it, so that the heap figures of a run include
+ *  what they take on its behalf. */
+enum agent_memory_hook {
+    AGENT_MEMORY_JSON = 1,   /* jansson: json_set_alloc_funcs() */
+    AGENT_MEMORY_SQLITE = 2, /* sqlite3_config(SQLITE_CONFIG_MALLOC) */
+    AGENT_MEMORY_CURL = 4,   /* curl_global_init_mem() */
+};
+
+/**
+ * Hooks their allocators: a change to the whole process, the host's own use of these libraries
+ * included, and so the host's to ask for. Once, before the first engine is opened and before another
+ * thread runs; there is no way back.
+ *
+ * @param which  set of agent_memory_hook
+ * @retval AGENT_EBUSY  that library is in use already; those before it in the order sqlite, curl, json are hooked
+ */
+AGENT_API agent_status agent_memory_hooks(unsigned which, agent_error *err);
 
 /* --- agents: named configurations with immutable versions ------------------------------------ */
 
@@ -137,6 +163,25 @@ AGENT_API agent_status agent_memory_set(agent_engine *engine, const char *agent,
                                         const char *key, const char *text, int64_t *out_id, agent_error *err);
 AGENT_API agent_status agent_memory_remove(agent_engine *engine, const char *agent, const char *scope,
                                            const char *key, agent_error *err);
+
+/* --- limits --------------------------------------------------------------------------------------- */
+
+typedef struct agent_limit {
+    size_t size;
+    const char *name, *unit;
+    int64_t value;          /* in force in this engine, where host and agent say nothing else */
+    int64_t standard;       /* its default */
+    int64_t least, most;    /* what it may be set to; most 0: it is fixed */
+    const char *error;      /* what going over it gives: a status, or what happens */
+    const char *text;
+} agent_limit;
+
+/** Calls `fn` for every limit. Thread-safe. */
+AGENT_API agent_status agent_limits(agent_engine *engine, void (*fn)(void *ctx, const agent_limit *limit), void *ctx,
+                                    agent_error *err);
+/** Keeps a limit in the file, for every engine opened on it from now on; value NULL: the default again.
+ *  AGENT_ENOTFOUND, AGENT_EINVAL (fixed, or out of range). Commits. Before the engine's first run. */
+AGENT_API agent_status agent_limit_set(agent_engine *engine, const char *name, const int64_t *value, agent_error *err);
 
 /* --- the file ----------------------------------------------------------------------------------- */
 

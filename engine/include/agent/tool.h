@@ -27,6 +27,14 @@ AGENT_API bool agent_tool_call_cancelled(const agent_tool_call *call);
 /** Appends to the result that the model will read; over the cap the rest is cut and marked. */
 AGENT_API void agent_tool_call_write(agent_tool_call *call, const char *text, size_t bytes);
 
+/** malloc, realloc and free that count for the run's stage `tool` (heap_peak_bytes in v_stage_memory):
+ *  what a callback takes from elsewhere is seen in the process's RSS alone. On the callback's own
+ *  thread; aligned as malloc's; NULL: out of memory. What is not freed when the callback returns is
+ *  freed then. */
+AGENT_API void *agent_tool_alloc(agent_tool_call *call, size_t bytes);
+AGENT_API void *agent_tool_realloc(agent_tool_call *call, void *p, size_t bytes);
+AGENT_API void agent_tool_free(agent_tool_call *call, void *p);
+
 typedef struct agent_tool {
     size_t size;
     const char *name;        /* 1 to 64 of letters, digits, _ - ; copied */

@@ -1,0 +1,181 @@
+/*
+ * agentctl limits: every limit with its unit, its default and what going over it gives; limits set
+ * and reset keep one in the file, for every engine opened on it from then on.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/rows.h"
+
+struct listing {
+    struct cli *cli;
+    struct table table;
+    const char *only; /* NULL: all */
+    int count;
+};
+
+static void print_json(struct listing *l, const agent_limit *limit)
+{
+    struct out *out = &l->cli->out;
+
+    put_open(out, '{');
+    put_key(out, "name");
+    put_str(out, limit->name);
+    put_key(out, "value");
+    put_int(out, limit->value);
+    put_key(out, "unit");
+    put_str(out, limit->unit);
+    put_key(out, "default");
+    put_int(out, limit->standard);
+    put_key(out, "min");
+    limit->most > 0 ? put_int(out, limit->least) : put_null(out);
+    put_key(out, "max");
+    limit->most > 0 ? put_int(out, limit->most) : put_null(out);
+    put_key(out, "error");
+    put_str(out, limit->error);
+    put_key(out, "text");
+    put_str(out, limit->text);
+    put_close(out, '}');
+    if (l->cli->jsonl)
+        put_line(out);
+}
+
+static void take(void *ctx, const agent_limit *limit)
+{
+    struct listing *l = ctx;
+
+    if (l->only != NULL && strcmp(l->only, limit->name) != 0)
+        return;
+    l->count++;
+    if (l->cli->json || l->cli->jsonl) {
+        print_json(l, limit);
+        return;
+    }
+    table_text(&l->table, limit->name, strlen(limit->name));
+    table_int(&l->table, limit->value);
+    table_text(&l->table, limit->unit, strlen(limit->unit));
+    table_int(&l->table, limit->standard);
+    table_text(&l->table, limit->error, strlen(limit->error));
+    table_text(&l->table, limit->most > 0 ? "yes" : "no", limit->most > 0 ? 3 : 2);
+    table_text(&l->table, limit->text, strlen(limit->text));
+}
+
+static int limits(struct cli *cli, const struct args *args)
+{
+    static const char *const header[] = {"limit", "value", "unit", "default", "over it", "settable", "what"};
+    struct listing l = {.cli = cli, .only = args->count > 0 ? args->at[0] : NULL};
+    agent_error err = AGENT_ERROR_INIT;
+    int rc;
+
+    if ((rc = cli_open(cli, NEED_READ, NULL)) != EXIT_OK)
+        return rc;
+    table_init(&l.table, 7);
+    for (int i = 0; i < 7; i++)
+        table_text(&l.table, header[i], strlen(header[i]));
+    if (cli->json && !cli->jsonl)
+        put_open(&cli->out, '[');
+    if (agent_limits(cli->engine, take, &l, &err) != AGENT_OK) {
+        table_drop(&l.table);
+        return cli_fail(cli, &err);
+    }
+    if (cli->json && !cli->jsonl) {
+        put_close(&cli->out, ']');
+        put_line(&cli->out);
+    } else if (!cli->jsonl) {
+        table_print(&l.table, &cli->out, true);
+    }
+    table_drop(&l.table);
+    if (l.count == 0) {
+        err.status = AGENT_ENOTFOUND;
+        (void)snprintf(err.text, sizeof(err.text), "no limit '%.60s'", l.only);
+        (void)snprintf(err.hint, sizeof(err.hint), "agentctl limits shows all");
+        return cli_fail(cli, &err);
+    }
+    return EXIT_OK;
+}
+
+static int change(struct cli *cli, const char *name, const int64_t *value)
+{
+    agent_error err = AGENT_ERROR_INIT;
+    int rc;
+
+    if ((rc = cli_open(cli, NEED_CREATE, NULL)) != EXIT_OK)
+        return rc;
+    if (agent_limit_set(cli->engine, name, value, &err) != AGENT_OK)
+        return cli_fail(cli, &err);
+    if (value != NULL)
+        cli_note(cli, "limit %s is %lld", name, (long long)*value);
+    else
+        cli_note(cli, "limit %s has its default again", name);
+    if (cli->json) {
+        put_open(&cli->out, '{');
+        put_key(&cli->out, "name");
+        put_str(&cli->out, name);
+        put_key(&cli->out, "value");
+        value != NULL ? put_int(&cli->out, *value) : put_null(&cli->out);
+        put_close(&cli->out, '}');
+        put_line(&cli->out);
+    }
+    return EXIT_OK;
+}
+
+static int set(struct cli *cli, const struct args *args)
+{
+    const char *name = args->at[0], *text = args->at[1];
+    size_t n = strlen(name);
+    int64_t value = 0;
+    bool good;
+
+    if (n > 3 && strcmp(name + n - 3, "_ms") == 0 && strspn(text, "0123456789") != strlen(text))
+        good = text_duration(text, &value);
+    else if (n > 6 && strcmp(name + n - 6, "_bytes") == 0)
+        good = text_size(text, &value);
+    else
+        good = text_int(text, 0, INT64_MAX, &value);
+    if (!good)
+        return cli_usage(cli, NULL, "limits set: '%s' is no value for %s", text, name);
+    return change(cli, name, &value);
+}
+
+static int reset(struct cli *cli, const struct args *args)
+{
+    return change(cli, args->at[0], NULL);
+}
+
+static const char *const limits_examples[] = {"limits", "limits retries", "limits --json", NULL};
+static const char *const set_examples[] = {"limits set retries 5", "limits set first_byte_ms 5m",
+                                           "limits set cache_bytes 256MB", NULL};
+static const char *const reset_examples[] = {"limits reset retries", NULL};
+
+const struct command cmd_limits = {
+    .name = "limits",
+    .synopsis = "[NAME]",
+    .summary = "show every limit: value, unit, default, and what going over it gives",
+    .text = "Flags and an agent's options go before what is set here. \"over it\" is a status, or in\n"
+            "brackets what happens: the run waits, the result is cut or failed, the window slides.",
+    .examples = limits_examples,
+    .max_args = 1,
+    .flags = COMMAND_LINES,
+    .run = limits,
+};
+
+const struct command cmd_limits_set = {
+    .name = "limits set",
+    .synopsis = "NAME VALUE",
+    .summary = "keep a limit in the file",
+    .text = "For every engine that opens the file from now on. VALUE may have a unit: 30s, 64KB.",
+    .examples = set_examples,
+    .min_args = 2,
+    .max_args = 2,
+    .run = set,
+};
+
+const struct command cmd_limits_reset = {
+    .name = "limits reset",
+    .synopsis = "NAME",
+    .summary = "give a limit its default again",
+    .examples = reset_examples,
+    .min_args = 1,
+    .max_args = 1,
+    .run = reset,
+};

@@ -1,0 +1,115 @@
+/*
+ * Reading the process's own memory, at the borders of stages and on an interval between them.
+ *
+ *      stage begins ──► reading          samples of the thread          stage ends ──► reading
+ *                          │     ·   ·   ·   ·   ·   ·   ·   ·   ·          │
+ *                          └── mark ──────────────── ring ──────────────────┴─► peak, count
+ *
+ * One kept-open descriptor of /proc/self/statm, read with pread (about 1 µs at any size). The thread
+ * is started when the first stage begins and asked for by the engine: one that works on its host's
+ * thread alone (workers = 0) has none unless an interval was set, its border readings suffice.
+ *
+ *  (1) The thread sleeps without waking up while no stage is active, and it wakes on a fixed grid:
+ *      reading late does not make the next reading later.
+ *  (2) Nobody waits for the thread: borders read by themselves, and look into the ring without a lock.
+ *  (3) A border reading younger than 100 µs is another's, taken over and marked so.
+ *  (4) With `hwm` each reading is the kernel's own peak since the reading before, which is then reset
+ *      for the whole process: short spikes are caught, and every other peak (time -v) is spoiled.
+ *  (5) No /proc, no figures: -1, never 0.
+ */
+#ifndef AG_ENGINE_SAMPLER_H
+#define AG_ENGINE_SAMPLER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/clock.h"
+
+#define AG_SAMPLE_MS_DEFAULT 100
+#define AG_SAMPLE_MS_MOST    1000
+
+struct ag_ring;
+
+struct ag_sampler_options {
+    const char *proc;    /* of this process; NULL: /proc/self */
+    int interval_ms;     /* 0: the default; -1: no figures for stages */
+    bool thread;         /* samples between the borders too */
+    bool hwm;            /* (4) */
+    const ag_clock *clock;
+    /* Told each fresh reading, on whichever thread made it; no lock is held. NULL: nobody asks. */
+    void (*see)(void *ctx, int64_t rss_bytes);
+    void *ctx;
+};
+
+typedef struct ag_sampler {
+    int statm, status, clear_refs; /* -1: not open */
+    bool figures, hwm;
+    int64_t page_bytes, interval_ns;
+    const ag_clock *clock;
+    void (*see)(void *ctx, int64_t rss_bytes);
+    void *ctx;
+    _Atomic int64_t at_ns, rss_bytes; /* the newest reading */
+    _Atomic uint64_t stages;          /* begun so far << 24 | active now */
+    atomic_bool parked;               /* it wants to be woken by the next stage that begins */
+    struct ag_ring *_Atomic ring;     /* NULL until the first sample */
+    pthread_mutex_t lock;             /* of what is below, and of writing to the ring; a leaf */
+    pthread_cond_t wake;
+    pthread_t thread;
+    bool wants_thread, started, stopping;
+    _Atomic uint64_t wakeups;
+} ag_sampler;
+
+struct ag_reading {
+    int64_t rss_bytes; /* -1: unknown */
+    bool is_shared;    /* (3) */
+};
+
+/* Never fails: without /proc or threads it reads less. */
+void ag_sampler_open(ag_sampler *s, const struct ag_sampler_options *o);
+void ag_sampler_close(ag_sampler *s); /* joins the thread */
+
+/* Now, for a border; any thread. Figures are off: -1. */
+struct ag_reading ag_sampler_read(ag_sampler *s, int64_t now_ns);
+/* Resident bytes now, also where figures are off; at most 100 µs old. -1: unknown. */
+int64_t ag_sampler_rss(ag_sampler *s, int64_t now_ns);
+
+/* The number of samples so far: what a stage that begins now remembers. */
+uint64_t ag_sampler_mark(ag_sampler *s);
+/* The largest sample since then; *out_count how many. -1: none. A stage of more than 4096 samples is
+ * looked up in blocks of 64, so its first block may begin up to 63 samples before it. */
+int64_t ag_sampler_peak(ag_sampler *s, uint64_t mark, int *out_count);
+/* Sample i, i < mark; false: it is not kept any more. */
+bool ag_sampler_at(ag_sampler *s, uint64_t i, int64_t *out_at_ns, int64_t *out_rss_bytes);
+
+void ag_sampler_wake(ag_sampler *s);
+
+/*
+ * Who shares the process with whom. One atomic word says how many stages ever began and how many are
+ * active: of two that overlap, the later one saw the other active, and the earlier one sees at its
+ * end that another began.
+ */
+#define AG_STAGES_ACTIVE ((UINT64_C(1) << 24) - 1)
+
+struct ag_together {
+    uint64_t seq;
+    bool is_shared;
+};
+
+static inline struct ag_together ag_sampler_stage_begins(ag_sampler *s)
+{
+    uint64_t was = atomic_fetch_add(&s->stages, AG_STAGES_ACTIVE + 2);
+
+    if ((was & AG_STAGES_ACTIVE) == 0 && atomic_load(&s->parked))
+        ag_sampler_wake(s);
+    return (struct ag_together){(was >> 24) + 1, (was & AG_STAGES_ACTIVE) != 0};
+}
+
+/* Whether another stage was active at any time of this one. */
+static inline bool ag_sampler_stage_ends(ag_sampler *s, struct ag_together t)
+{
+    return (atomic_fetch_sub(&s->stages, 1) >> 24 != (t.seq & (UINT64_MAX >> 24))) || t.is_shared;
+}
+
+#endif
