@@ -44,10 +44,11 @@ static int set_option(struct cli *cli, json_t *object, const char *pair)
 
 int config_options(struct cli *cli, const struct args *args, const char *base, char **out)
 {
+    const char *cache = args_value(args, "cache"); /* an option with a flag of its own */
     json_auto_t *object = NULL;
     int rc;
 
-    if (!args_has(args, "option")) {
+    if (!args_has(args, "option") && cache == NULL) {
         if (base != NULL)
             *out = cli_strdup(base);
         return EXIT_OK;
@@ -59,6 +60,8 @@ int config_options(struct cli *cli, const struct args *args, const char *base, c
         if (strcmp(args->given[i].option->name, "option") == 0 &&
             (rc = set_option(cli, object, args->given[i].value)) != EXIT_OK)
             return rc;
+    if (cache != NULL)
+        (void)json_object_set_new(object, "cache", json_string(cache));
     *out = json_dumps(object, JSON_COMPACT);
     return EXIT_OK;
 }

@@ -142,18 +142,29 @@ static int reset(struct cli *cli, const struct args *args)
     return change(cli, args->at[0], NULL);
 }
 
-static const char *const limits_examples[] = {"limits", "limits retries", "limits --json", NULL};
+static const char *const limits_examples[] = {"limits", "limits --json", "limits show retries", NULL};
+static const char *const show_examples[] = {"limits show retries", "limits show first_byte_ms --json", NULL};
 static const char *const set_examples[] = {"limits set retries 5", "limits set first_byte_ms 5m",
                                            "limits set cache_bytes 256MB", NULL};
 static const char *const reset_examples[] = {"limits reset retries", NULL};
 
 const struct command cmd_limits = {
     .name = "limits",
-    .synopsis = "[NAME]",
+    .synopsis = "",
     .summary = "show every limit: value, unit, default, and what going over it gives",
     .text = "Flags and an agent's options go before what is set here. \"over it\" is a status, or in\n"
             "brackets what happens: the run waits, the result is cut or failed, the window slides.",
     .examples = limits_examples,
+    .flags = COMMAND_LINES,
+    .run = limits,
+};
+
+const struct command cmd_limits_show = {
+    .name = "limits show",
+    .synopsis = "NAME",
+    .summary = "show one limit",
+    .examples = show_examples,
+    .min_args = 1,
     .max_args = 1,
     .flags = COMMAND_LINES,
     .run = limits,

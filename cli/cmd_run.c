@@ -85,6 +85,27 @@ static int fill_request(struct cli *cli, const struct args *args, agent_run_requ
     return EXIT_OK;
 }
 
+/* run -d: its number is what the command has to say. */
+static int queue_it(struct cli *cli, const agent_run_request *request)
+{
+    agent_error err = AGENT_ERROR_INIT;
+    agent_run_id id;
+
+    if (agent_run_enqueue(cli->engine, request, &id, &err) != AGENT_OK)
+        return cli_fail_agent(cli, request->agent, &err);
+    cli->owes_run_end = false; /* it has not ended, nor begun */
+    if (cli->json || cli->jsonl) {
+        put_open(&cli->out, '{');
+        put_key(&cli->out, "run");
+        put_int(&cli->out, id.id);
+        put_close(&cli->out, '{');
+        put_line(&cli->out);
+    } else {
+        out_fmt(&cli->out, "%lld\n", (long long)id.id);
+    }
+    return EXIT_OK;
+}
+
 static int run(struct cli *cli, const struct args *args)
 {
     agent_run_request request = AGENT_RUN_REQUEST_INIT;
@@ -103,7 +124,9 @@ static int run(struct cli *cli, const struct args *args)
         request.input_bytes = prompt.bytes;
         request.on_event = drive_event;
         request.ctx = &drive;
-        if (agent_run_start(cli->engine, &request, &handle, &err) == AGENT_OK)
+        if (args_has(args, "detach"))
+            rc = queue_it(cli, &request);
+        else if (agent_run_start(cli->engine, &request, &handle, &err) == AGENT_OK)
             rc = drive_to_end(&drive, handle);
         else
             rc = cli_fail_agent(cli, args->at[0], &err);
@@ -117,10 +140,12 @@ static int run(struct cli *cli, const struct args *args)
 static const struct option options[] = {
     {"session", 'S', "SESSION", "a session: its name (made if need be) or #ID"},
     {"continue", 'c', NULL, "the agent's latest session goes on"},
+    {"detach", 'd', NULL, "only queue it and print its number; work drives it"},
     {"priority", 'p', "high|normal|low", "before or after other runs (normal)"},
     {"timeout", 0, "DUR", "the run's time: 500ms, 10s, 2m, 1h"},
     {"no-stream", 0, NULL, "one answer from the provider, no stream"},
     {"option", 'o', "KEY=VALUE", "laid over the agent's options for this run"},
+    {"cache", 0, "on|off|read-only|refresh", "answers kept before: use and keep, or anew (the agent's)"},
     {"idempotency-key", 0, "KEY", "a second run with it is the first one"},
     {0},
 };

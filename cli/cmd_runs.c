@@ -109,13 +109,14 @@ static int resume_all(struct cli *cli, bool is_dry)
     return signals_caught() != 0 && rc == EXIT_OK ? EXIT_SIGNAL + signals_caught() : rc;
 }
 
-static int drive_one(struct cli *cli, int64_t run, bool has_owner_ok)
+static int drive_one(struct cli *cli, int64_t run, bool has_owner_ok, bool takes_away)
 {
     struct drive drive;
     int rc;
 
     drive_init(&drive, cli, NULL);
     drive.has_owner_ok = has_owner_ok;
+    drive.takes_away = takes_away;
     rc = drive_resume(&drive, run);
     drive_drop(&drive);
     return rc;
@@ -131,6 +132,8 @@ static int resume(struct cli *cli, const struct args *args)
         return cli_usage(cli, "agentctl resume 12, or agentctl resume --all", "resume: name a run, or --all");
     if (is_dry && !is_all)
         return cli_usage(cli, NULL, "resume: --dry-run goes with --all");
+    if (is_all && args_has(args, "force"))
+        return cli_usage(cli, NULL, "resume: --force takes one run");
     if (!is_all && (rc = run_argument(cli, args->at[0], &run)) != EXIT_OK)
         return rc;
     signals_install();
@@ -140,7 +143,7 @@ static int resume(struct cli *cli, const struct args *args)
         cli->owes_run_end = false; /* --json is the list of runs here */
         return resume_all(cli, is_dry);
     }
-    return drive_one(cli, run, false);
+    return drive_one(cli, run, false, args_has(args, "force"));
 }
 
 /* --- approve, deny ------------------------------------------------------------------------------------------- */
@@ -164,7 +167,7 @@ static int decide(struct cli *cli, const struct args *args, bool approve)
             cli_hint(&err, "agentctl show run %lld lists its calls", (long long)run);
         return cli_fail(cli, &err);
     }
-    return drive_one(cli, run, true);
+    return drive_one(cli, run, true, false);
 }
 
 static int approve(struct cli *cli, const struct args *args)
@@ -232,6 +235,7 @@ static int cancel(struct cli *cli, const struct args *args)
 static const struct option resume_options[] = {
     {"all", 0, NULL, "every run that was left behind"},
     {"dry-run", 0, NULL, "only list what --all would take up"},
+    {"force", 0, NULL, "take the run from the process that has it"},
     {0},
 };
 static const struct option deny_options[] = {{"reason", 0, "TEXT", "told to the model and kept"}, {0}};
@@ -247,7 +251,8 @@ const struct command cmd_resume = {
     .summary = "take up a run that is queued or was left behind by a crash",
     .text = "A run goes on at its first step that was not committed; no committed step runs\n"
             "again. --all takes up every such run, also of a file that was copied here, and\n"
-            "tells them as a list.",
+            "tells them as a list. --force takes a run away from a living process, one that\n"
+            "was suspended for example: what it still writes of the run changes nothing.",
     .options = resume_options,
     .shared = cli_driving,
     .examples = resume_examples,

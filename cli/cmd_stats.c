@@ -37,6 +37,7 @@ static const struct column stage_columns[] = {
     {"samples", "samples", 3, false},
     {"attribution", "attribution", 1, true},
     {"source", "peak_source", 2, true},
+    {"heap of", "heap_includes", 0, true},
 };
 #define STAGE_COLUMNS ((int)(sizeof(stage_columns) / sizeof(stage_columns[0])))
 
@@ -129,6 +130,7 @@ static void fill_cells(const struct stats *s, struct cells *cells, bool is_human
         set_cell(cells, r, 10, "", amount_int(st->samples).text);
         set_cell(cells, r, 11, "", st->is_cut ? "-" : st->is_shared ? "shared" : "exclusive");
         set_cell(cells, r, 12, "", st->source[0] == '\0' ? "-" : st->source);
+        set_cell(cells, r, 13, "", st->includes[0] == '\0' ? "-" : st->includes);
     }
 }
 
@@ -364,6 +366,8 @@ static void print_groups(struct cli *cli, struct groups *g)
             }
         }
         for (size_t i = 0; i < g->count; i++) {
+            if (is_human && sums[i].figures[from].count == 0)
+                continue;
             table_text(&table, g->at[i].name, strlen(g->at[i].name));
             table_int(&table, is_human ? sums[i].figures[from].count : sums[i].count);
             for (int f = from; f < to; f++) {

@@ -250,6 +250,11 @@ void drive_write_failure(struct cli *cli, int rc, const char *agent)
                  NULL, &err);
 }
 
+void drive_write_result(struct out *out, const agent_run_result *r)
+{
+    write_result(out, r->agent, r->run, r->session, r->status, r, &r->error);
+}
+
 static void show_answer(struct drive *d, const agent_run_result *r)
 {
     struct out *out = &d->cli->out;
@@ -332,6 +337,15 @@ static int tell_end(struct drive *d, const agent_run_result *r)
     return rc;
 }
 
+int drive_tell(struct drive *d, const agent_run_result *result)
+{
+    d->run = result->run;
+    d->session = result->session;
+    if (d->agent == NULL && result->agent != NULL)
+        d->agent = cli_strdup(result->agent);
+    return tell_end(d, result);
+}
+
 int drive_to_end(struct drive *d, agent_run *run)
 {
     const agent_run_result *result = NULL;
@@ -388,7 +402,8 @@ int drive_resume(struct drive *d, int64_t run)
         cli_hint(&err, "agentctl show run %lld", (long long)run);
         return tell_refusal(d, NULL, &err);
     }
-    if (agent_run_resume(d->cli->engine, (agent_run_id){run}, drive_event, d, &handle, &err) != AGENT_OK) {
+    if ((d->takes_away ? agent_run_resume_force : agent_run_resume)(d->cli->engine, (agent_run_id){run}, drive_event, d,
+                                                                    &handle, &err) != AGENT_OK) {
         d->end = err.status;
         return tell_refusal(d, NULL, &err);
     }

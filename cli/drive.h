@@ -23,6 +23,7 @@ struct drive {
     char *shown;          /* that text */
     size_t shown_bytes, shown_cap;
     bool has_open_line;   /* the cursor stands behind text */
+    bool takes_away;      /* a run that a living process has is taken away from it */
     bool has_owner_ok;    /* a run that a living process has goes on there, and that is fine */
     bool had_ended;       /* the run in the file was over before we came */
     agent_status end;     /* how it ended */
@@ -37,6 +38,10 @@ int drive_to_end(struct drive *d, agent_run *run);
 /* The same for a run that is in the file already. */
 int drive_resume(struct drive *d, int64_t run);
 
+/* Tells the end of a run that somebody else drove: as if we had. Returns its exit code. */
+int drive_tell(struct drive *d, const agent_run_result *result);
+/* The result object of a run that ended, as a line. */
+void drive_write_result(struct out *out, const agent_run_result *result);
 /* The result object of a run that never began; the error is cli->last. */
 void drive_write_failure(struct cli *cli, int rc, const char *agent);
 

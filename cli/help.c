@@ -14,7 +14,7 @@ static const struct section {
 } sections[] = {
     {"agents and runs", (const char *const[]){"create", "run", "list", "show", "edit", "rm", "logs", "cancel", NULL}},
     {"after a crash", (const char *const[]){"resume", "approve", "deny", NULL}},
-    {"what agents have", (const char *const[]){"tool", "memory", "session", NULL}},
+    {"what agents have", (const char *const[]){"tool", "memory", "session", "cache", NULL}},
     {"the file", (const char *const[]){"db", "sql", "doctor", NULL}},
     {"this program", (const char *const[]){"help", "version", "completion", NULL}},
 };
@@ -25,6 +25,7 @@ static const struct {
     {"tool", "add, ls, show, test, rm: what agents may call"},
     {"memory", "ls, set, search, rm: what an agent remembers"},
     {"session", "ls, show, rm: conversations"},
+    {"cache", "stats, ls, show, rm, clear, resize: answers used again"},
     {"db", "path, check, backup, migrate"},
 };
 

@@ -17,7 +17,7 @@ static const char page_style[] =
     "h1{font-size:1.5em;margin-bottom:.2em}h2{font-size:1.15em;margin:2em 0 .5em}\n"
     "p.dim,td.dim{color:#595959}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\n"
     "th,td{text-align:right;padding:.25em .6em;border-bottom:1px solid #ddd;white-space:nowrap}\n"
-    "th{font-weight:600}th.l,td.l{text-align:left}td.w{white-space:normal;word-break:break-word}\n"
+    "th{font-weight:600}th[colspan]{text-align:center}th.l,td.l{text-align:left}td.w{white-space:normal;word-break:break-word}\n"
     ".scroll{overflow-x:auto}section{margin-top:1.5em}\n"
     "svg.ag{width:100%;height:auto;border:1px solid #ddd;border-radius:6px}\n"
     "a{color:#0072b2}.bad{color:#b00020;font-weight:600}summary{cursor:pointer}\n"
@@ -28,17 +28,24 @@ static const char page_style[] =
 struct runs {
     int64_t *ids;
     size_t count, cap;
+    size_t succeeded, failed; /* others are open or cancelled */
+    bool has_shared;
 };
 
 static bool take_id(void *ctx, const agent_row *row)
 {
     struct runs *runs = ctx;
+    const char *status;
+    size_t n;
 
     if (runs->count == runs->cap) {
         runs->cap = runs->cap == 0 ? 32 : 2 * runs->cap;
         runs->ids = cli_realloc(runs->ids, runs->cap * sizeof(*runs->ids));
     }
     runs->ids[runs->count++] = row_int(row, "id");
+    status = row_text(row, "status", &n);
+    runs->succeeded += n == 9 && memcmp(status, "succeeded", n) == 0;
+    runs->failed += n == 6 && memcmp(status, "failed", n) == 0;
     return true;
 }
 
@@ -135,13 +142,14 @@ static void stage_rows(struct out *out, const struct stats *s)
 }
 
 /* The table is written as the runs are read; the drawings, which come after it, are held until then. */
-static int write_runs(struct cli *cli, struct out *out, const struct runs *runs)
+static int write_runs(struct cli *cli, struct out *out, struct runs *runs)
 {
     struct out drawings = {.fd = -1, .is_held = true};
     agent_error err = AGENT_ERROR_INIT;
     int rc = EXIT_OK;
 
-    out_fmt(out, "<h2>The last %zu runs</h2>\n", runs->count);
+    out_fmt(out, "<h2>The last %zu runs</h2>\n<p class=\"dim\">%zu succeeded, %zu failed.</p>\n", runs->count, runs->succeeded,
+            runs->failed);
     out_text(out, "<div class=\"scroll\"><table>\n<tr><th>run</th><th class=\"l\">queued at (UTC)</th><th class=\"l\">status</th>"
                   "<th>queue</th><th>time</th><th>RSS peak</th><th>heap peak</th><th>tools</th><th class=\"l\">error</th></tr>\n");
     for (size_t i = 0; rc == EXIT_OK && i < runs->count; i++) {
@@ -155,13 +163,16 @@ static int write_runs(struct cli *cli, struct out *out, const struct runs *runs)
             break;
         }
         list_row(out, &s);
+        runs->has_shared |= s.has_shared;
         out_fmt(&drawings, "<section id=\"run%lld\">\n", (long long)s.run);
         svg_run(&drawings, &s, false);
         stage_rows(&drawings, &s);
         out_text(&drawings, "</section>\n");
         stats_drop(&s);
     }
-    out_text(out, "</table></div>\n<p class=\"dim\">~ other runs were in a stage of the same process meanwhile.</p>\n");
+    out_text(out, "</table></div>\n");
+    if (runs->has_shared)
+        out_text(out, "<p class=\"dim\">~ is shared: other runs were in a stage of the same process meanwhile.</p>\n");
     out_bytes(out, drawings.at, drawings.bytes);
     out_drop(&drawings);
     return rc;

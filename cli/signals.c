@@ -9,9 +9,11 @@
 
 static volatile sig_atomic_t caught;       /* number of the first signal; 0: none */
 static _Atomic(agent_run *) watched;       /* lock-free: read in the handler */
+static _Atomic(agent_engine *) working;
 
 static void on_signal(int number)
 {
+    agent_engine *engine = atomic_load(&working);
     agent_run *run = atomic_load(&watched);
 
     if (caught != 0)
@@ -19,6 +21,15 @@ static void on_signal(int number)
     caught = number;
     if (run != NULL)
         agent_run_cancel(run);
+    if (engine != NULL)
+        agent_work_stop(engine, false);
+}
+
+void signals_watch_work(agent_engine *engine)
+{
+    atomic_store(&working, engine);
+    if (engine != NULL && caught != 0)
+        agent_work_stop(engine, false);
 }
 
 void signals_install(void)

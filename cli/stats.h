@@ -26,6 +26,7 @@ struct stats_stage {
     enum stage stage;
     bool is_shared, is_cut; /* cut: a crash ended it, its time is unknown */
     char source[16];        /* of the peak; "": unknown */
+    char includes[32];      /* what the heap figures count: "own+json"; "": unknown */
     int64_t step, started_at_ms, wall_us, commit_us, samples;
     int64_t rss_before, rss_peak, rss_after, heap_peak, heap_net, child_peak; /* bytes */
     /* where it lies: from, and from + wall_us; and the pause in front of it */

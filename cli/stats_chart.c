@@ -304,7 +304,8 @@ void stats_chart(struct out *out, const struct stats *s, int columns, bool is_as
     memory(&c);
     for (size_t i = 0; i < s->stage_count; i++)
         if (s->stages[i].pause_us > 0)
-            out_fmt(out, "%s pause of %s before %s of step %lld, not to scale\n", is_ascii ? "~~~" : "╌╌╌",
+            out_fmt(out, "%s %s of %s before %s of step %lld, not to scale\n", is_ascii ? "~~~" : "╌╌╌",
+                    i > 0 && s->stages[i - 1].is_cut ? "crash and pause" : "pause",
                     amount_us(s->stages[i].pause_us, is_ascii).text, stage_word(s->stages[i].stage),
                     (long long)s->stages[i].step);
     free(cells);

@@ -119,6 +119,8 @@ static bool take_stage(void *ctx, const agent_row *row)
     to->is_shared = bytes == 6 && memcmp(text, "shared", 6) == 0;
     text = row_text(row, "peak_source", &bytes);
     memcpy(to->source, text, bytes < sizeof(to->source) ? bytes : sizeof(to->source) - 1);
+    text = row_text(row, "heap_includes", &bytes);
+    memcpy(to->includes, text, bytes < sizeof(to->includes) ? bytes : sizeof(to->includes) - 1);
     to->is_cut = to->wall_us == UNKNOWN;
     return true;
 }

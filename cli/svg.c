@@ -181,8 +181,9 @@ static void pause_break(const struct drawing *d, size_t i)
 
     out_fmt(d->out, "<rect class=\"pause\" x=\"%.2f\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n", x, d->ribbon, PAUSE_WIDE,
             d->axis - d->ribbon);
-    out_fmt(d->out, "<text class=\"mid\" transform=\"translate(%.2f %d) rotate(-90)\">pause of %s, not to scale</text>\n",
-            x + PAUSE_WIDE / 2.0 + 4, middle, amount_us(st->pause_us, false).text);
+    out_fmt(d->out, "<text class=\"mid\" transform=\"translate(%.2f %d) rotate(-90)\">%s %s, not to scale</text>\n",
+            x + PAUSE_WIDE / 2.0 + 4, middle, i > 0 && d->s->stages[i - 1].is_cut ? "crash and pause:" : "pause:",
+            amount_us(st->pause_us, false).text);
 }
 
 static void stages(const struct drawing *d)
@@ -242,7 +243,8 @@ static void calls(const struct drawing *d)
         x = x_of(d, call->stage, call->from_us);
         wide = (double)(call->to_us - call->from_us) * d->us_px;
         y = d->lanes + call->lane * LANE;
-        text = cli_format("%s %s%s%s", call->tool, amount_us(call->wall_us, false).text,
+        text = cli_format("%s %s%s%s", call->tool,
+                          call->wall_us == UNKNOWN ? call->status : amount_us(call->wall_us, false).text,
                           call->child_peak == UNKNOWN ? "" : ", ",
                           call->child_peak == UNKNOWN ? "" : amount_bytes(call->child_peak).text);
         out_fmt(out, "<g><rect class=\"t\" x=\"%.2f\" y=\"%d\" width=\"%.2f\" height=\"%d\"/><title>step %lld: ", x, y + 2,

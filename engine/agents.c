@@ -286,15 +286,17 @@ static agent_status read_file(json_t *root, struct agent_config_file *f, agent_e
         c->max_steps = (int)json_integer_value(steps);
     }
     if (options != NULL && !json_is_null(options)) {
+        size_t bytes;
         char *text;
 
         if (!json_is_object(options))
             return ag_fail(err, AGENT_EINVAL, 0, "agent file: \"options\" must be an object");
-        text = json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS);
-        c->options = text != NULL ? ag_arena_z(&f->arena, ag_str_of(text)) : NULL;
-        free(text);
-        if (c->options == NULL)
+        bytes = json_dumpb(options, NULL, 0, JSON_COMPACT | JSON_SORT_KEYS);
+        text = bytes > 0 ? ag_arena_alloc(&f->arena, bytes + 1) : NULL;
+        if (text == NULL || json_dumpb(options, text, bytes, JSON_COMPACT | JSON_SORT_KEYS) != bytes)
             return ag_fail(err, AGENT_ENOMEM, 0, "out of memory");
+        text[bytes] = '\0';
+        c->options = text;
     }
     return AGENT_OK;
 }

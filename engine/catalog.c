@@ -234,9 +234,11 @@ agent_status ag_catalog_agent(agent_engine *e, ag_reader *r, int64_t version_id,
 {
     struct agent_load load = {e, r, version_id};
     struct ag_value *v = NULL;
+    struct ag_mem_charge was = ag_mem_charge(NULL); /* what the cache keeps is no run's */
     agent_status rc = ag_cache_load(e->cache, AG_CACHE_AGENT, &version_id, sizeof(version_id), load_agent, &load, &v,
                                     err);
 
+    ag_mem_charge_back(was);
     if (rc == AGENT_OK)
         *out = (struct ag_agent_obj *)v;
     return rc;
@@ -304,9 +306,11 @@ agent_status ag_catalog_memories(agent_engine *e, ag_reader *r, int64_t agent_id
 {
     struct agent_load load = {e, r, agent_id};
     struct ag_value *v = NULL;
+    struct ag_mem_charge was = ag_mem_charge(NULL);
     agent_status rc = ag_cache_load(e->cache, AG_CACHE_MEMORY, &agent_id, sizeof(agent_id), load_memories, &load, &v,
                                     err);
 
+    ag_mem_charge_back(was);
     if (rc == AGENT_OK)
         *out = (struct ag_memories_obj *)v;
     return rc;

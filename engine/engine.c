@@ -10,13 +10,11 @@
 #include <unistd.h>
 
 #include "engine/base/mem.h"
+#include "engine/live.h"
+#include "engine/coherence.h"
 #include "engine/provider/provider.h"
 #include "engine/run.h"
-
-static uint64_t change_token(void *ctx)
-{
-    return ag_store_change_token(ctx);
-}
+#include "engine/work.h"
 
 static char **copy_list(const char *const *list)
 {
@@ -72,6 +70,11 @@ agent_status ag_engine_read_settings(agent_engine *e, agent_error *err)
     return rc;
 }
 
+static void see_rss(void *ctx, int64_t rss_bytes)
+{
+    ag_pressure_see(ctx, rss_bytes);
+}
+
 /* The file's settings, and over them what the host says itself. */
 static agent_status read_settings(agent_engine *e, const agent_options *o, agent_error *err)
 {
@@ -83,8 +86,23 @@ static agent_status read_settings(agent_engine *e, const agent_options *o, agent
         e->limits.value[AG_LIMIT_BUSY_TIMEOUT_MS] = o->busy_timeout_ms;
     if (o->cache_bytes >= 0)
         e->limits.value[AG_LIMIT_CACHE_BYTES] = o->cache_bytes;
+    if (o->memory_limit_bytes > 0)
+        e->limits.value[AG_LIMIT_RSS_BYTES] = o->memory_limit_bytes;
+    if (o->sample_interval_ms > 0)
+        e->limits.value[AG_LIMIT_SAMPLE_INTERVAL_MS] = o->sample_interval_ms;
     e->max_active_runs = ag_limit(&e->limits, AG_LIMIT_ACTIVE_RUNS);
+    ag_sampler_interval(&e->sampler, (int)ag_limit(&e->limits, AG_LIMIT_SAMPLE_INTERVAL_MS));
+    if ((e->pressure.limit_bytes = ag_limit(&e->limits, AG_LIMIT_RSS_BYTES)) > 0)
+        ag_sampler_watch(&e->sampler, see_rss, &e->pressure);
     return rc;
+}
+
+int ag_pressure_level(agent_engine *e)
+{
+    if (e->pressure.limit_bytes == 0)
+        return AG_PRESSURE_NONE;
+    (void)ag_sampler_rss(&e->sampler, ag_mono_ns(&e->clock)); /* what it reads is seen by the pressure */
+    return atomic_load_explicit(&e->pressure.level, memory_order_relaxed);
 }
 
 static agent_status open_workers(agent_engine *e, int count, agent_error *err)
@@ -135,6 +153,7 @@ agent_status agent_open(const agent_options *o, agent_engine **out, agent_error 
     atomic_init(&e->random_state, seed ^ (uint64_t)ag_mono_ns(&e->clock) ^ (uint64_t)(uintptr_t)e);
     (void)pthread_mutex_init(&e->admin_lock, NULL);
     (void)pthread_mutex_init(&e->ended_lock, NULL);
+    ag_flights_init(&e->flights);
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&e->ended_cond, &attr);
@@ -164,11 +183,23 @@ agent_status agent_open(const agent_options *o, agent_engine **out, agent_error 
     if (!e->inspect) {
         if ((rc = read_settings(e, o, err)) != AGENT_OK)
             goto fail;
+        if (e->pressure.limit_bytes > 0 && e->sampler.statm < 0) {
+            rc = ag_fail(err, AGENT_EINVAL, 0, "open: a memory limit needs /proc, and it is not there");
+            ag_hint(err, "mount /proc, or set no memory limit");
+            goto fail;
+        }
+        if ((e->store->vt->caps & AG_STORE_SHARED) != 0 && (e->live = ag_live_new(e)) == NULL) {
+            rc = ag_fail(err, AGENT_ENOMEM, 0, "open: out of memory");
+            goto fail;
+        }
         cache.bytes = ag_limit(&e->limits, AG_LIMIT_CACHE_BYTES);
-        cache.change_token = (e->store->vt->caps & AG_STORE_SHARED) != 0 ? change_token : NULL;
-        cache.ctx = e->store;
-        if ((rc = ag_cache_new(&cache, &e->cache, err)) != AGENT_OK ||
-            (rc = open_workers(e, e->inline_mode ? 1 : workers, err)) != AGENT_OK)
+        cache.change_token = (e->store->vt->caps & AG_STORE_SHARED) != 0 ? ag_engine_change_token : NULL;
+        cache.explain = ag_engine_explain;
+        cache.ctx = e;
+        cache.second_request = 1u << AG_CACHE_RESPONSE; /* most answers are never asked for again */
+        if ((rc = ag_cache_new(&cache, &e->cache, err)) == AGENT_OK)
+            e->pressure.cache = e->cache;
+        if (rc != AGENT_OK || (rc = open_workers(e, e->inline_mode ? 1 : workers, err)) != AGENT_OK)
             goto fail;
     }
     *out = e;
@@ -189,9 +220,12 @@ void agent_close(agent_engine *e)
     for (int i = 0; i < e->worker_count; i++)
         ag_worker_free(e->workers[i]);
     ag_free(e->workers);
+    ag_sampler_close(&e->sampler); /* its thread may shrink the cache */
+    ag_pressure_close(&e->pressure);
     ag_cache_free(e->cache);
     ag_schedule_free(e->schedule);
     ag_reader_close(e->admin_reader);
+    ag_reader_close(e->change_reader);
     ag_store_close(e->store);
     while (e->tools != NULL) {
         struct ag_host_tool *t = e->tools;
@@ -209,13 +243,13 @@ void agent_close(agent_engine *e)
         ag_free((void *)(uintptr_t)p->provider.name);
         ag_free(p);
     }
-    ag_sampler_close(&e->sampler);
-    ag_pressure_close(&e->pressure);
+    ag_live_free(e->live);
     free_list(e->tool_env);
     ag_free(e->ca_file);
     ag_free(e->proxy);
     (void)pthread_cond_destroy(&e->ended_cond);
     (void)pthread_mutex_destroy(&e->ended_lock);
+    ag_flights_drop(&e->flights);
     (void)pthread_mutex_destroy(&e->admin_lock);
     ag_free(e);
 }
@@ -285,10 +319,12 @@ agent_status ag_engine_apply(agent_engine *e, ag_unit *unit, agent_error *err)
             (void)pthread_mutex_unlock(&e->ended_lock);
         }
     }
-    if (unit->status == AGENT_OK)
+    if (unit->status == AGENT_OK) {
         ag_engine_committed(e, unit);
-    else if (err != NULL)
+        ag_work_hint(e, false);
+    } else if (err != NULL) {
         *err = unit->error;
+    }
     return unit->status;
 }
 
@@ -311,6 +347,20 @@ void ag_engine_committed(agent_engine *e, const ag_unit *unit)
         case AG_OP_AGENT_RM:
             ag_cache_invalidate_kind(e->cache, AG_CACHE_MEMORY);
             ag_cache_invalidate_kind(e->cache, AG_CACHE_AGENT);
+            ag_cache_invalidate_kind(e->cache, AG_CACHE_RESPONSE);
+            break;
+        case AG_OP_CACHE_PUT:
+            ag_cache_invalidate(e->cache, AG_CACHE_RESPONSE, op->cache_put.key, sizeof(op->cache_put.key));
+            break;
+        case AG_OP_CACHE_RM:
+            if (!op->cache_rm.all) {
+                ag_cache_invalidate(e->cache, AG_CACHE_RESPONSE, op->cache_rm.key, sizeof(op->cache_rm.key));
+                break;
+            }
+            ag_cache_invalidate_kind(e->cache, AG_CACHE_RESPONSE);
+            break;
+        case AG_OP_CACHE_RESIZE:
+            ag_cache_invalidate_kind(e->cache, AG_CACHE_RESPONSE);
             break;
         case AG_OP_TOOL_PUT:
         case AG_OP_TOOL_RM: /* a command tool stands inside every agent that lists it */

@@ -7,6 +7,7 @@
  *
  * Locks, in the order they may be taken (none is held across a call-out):
  *   admin_lock   the reader used by host threads, and the tables of host tools and providers
+ *   flights.lock a leaf: which requests are being asked
  *   ended_lock   with ended_cond: wakes agent_run_wait() and ag_engine_apply()
  */
 #ifndef AG_ENGINE_H
@@ -19,6 +20,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/cache/front_cache.h"
+#include "engine/flights.h"
 #include "engine/limits.h"
 #include "engine/pressure.h"
 #include "engine/sampler.h"
@@ -89,8 +91,16 @@ struct agent_engine {
     atomic_ulong random_state;
     ag_pool *_Atomic pool;
 
+    /* agent_work(): work.c */
+    atomic_bool is_working, work_hint; /* work_hint: a commit of ours may have made a run ready */
+    atomic_int work_stop;
+    atomic_long work_active; /* runs it took that have not left */
+    _Atomic uint64_t seen_version; /* of agent_wait_change() */
+
     pthread_mutex_t admin_lock;
     ag_reader *admin_reader;             /* guarded by admin_lock; opened when first wanted */
+    ag_reader *change_reader;            /* of ag_engine_explain(), which the front cache calls one at a time */
+    struct ag_flights flights;
     struct ag_host_tool *tools;          /* guarded by admin_lock; never removed */
     struct ag_host_provider *providers;  /* guarded by admin_lock; never removed */
 

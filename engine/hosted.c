@@ -14,6 +14,7 @@ struct ag_host_job {
     struct ag_job job;
     struct ag_post post;
     struct ag_worker *worker;
+    ag_account *account; /* of the run it is for, which it may outlive */
     atomic_bool let_go;
     ag_arena arena; /* of the worker before the start, of the pool thread until the end */
     ag_buf out;
@@ -26,6 +27,7 @@ struct ag_host_job {
         struct ag_host_job *job;
         const char *arguments, *effect_id, *call_id;
         int64_t run_id;
+        struct ag_tool_heap heap;
     } call;
     const agent_tool *tool;
     ag_tool_fn fn;
@@ -43,10 +45,13 @@ struct ag_host_job {
 
 static void job_free(struct ag_host_job *j)
 {
+    ag_account *account = j->account;
+
     ag_arena_drop(&j->arena);
     ag_buf_drop(&j->out);
     ag_reply_drop(&j->answer);
     ag_free(j);
+    ag_account_unref(account);
 }
 
 static struct ag_host_job *job_new(struct ag_worker *w, size_t out_bytes)
@@ -56,6 +61,7 @@ static struct ag_host_job *job_new(struct ag_worker *w, size_t out_bytes)
     if (j == NULL)
         return NULL;
     j->worker = w;
+    j->account = j->call.heap.account = ag_account_ref(ag_mem_charged());
     j->arena = AG_ARENA_INIT;
     j->out = AG_BUF_INIT(out_bytes);
     ag_reply_init(&j->answer);
@@ -65,12 +71,14 @@ static struct ag_host_job *job_new(struct ag_worker *w, size_t out_bytes)
 
 static agent_status job_submit(struct ag_host_job *j, agent_error *err)
 {
+    struct ag_mem_charge was = ag_mem_charge(NULL); /* its threads are no run's */
     ag_pool *pool = ag_engine_pool(j->worker->engine);
+    agent_status rc;
 
-    if (pool == NULL)
-        return ag_fail(err, AGENT_ENOMEM, 0, "tool pool: out of memory");
     j->begun_ns = ag_mono_ns(&j->worker->engine->clock);
-    return ag_pool_submit(pool, &j->job, err);
+    rc = pool == NULL ? ag_fail(err, AGENT_ENOMEM, 0, "tool pool: out of memory") : ag_pool_submit(pool, &j->job, err);
+    ag_mem_charge_back(was);
+    return rc;
 }
 
 void ag_host_job_let_go(struct ag_host_job *j)
@@ -89,17 +97,35 @@ bool agent_tool_call_cancelled(const agent_tool_call *call) { return atomic_load
 void agent_tool_call_write(agent_tool_call *call, const char *text, size_t bytes)
 {
     ag_buf *out = &call->job->out;
+    struct ag_mem_charge was = ag_mem_charge_away(call->job->account);
 
     if (out->n + bytes > out->cap) {
         call->job->cut = true;
         bytes = out->cap - out->n;
     }
     ag_buf_append(out, text, bytes);
+    ag_mem_charge_back(was);
+}
+
+void *agent_tool_alloc(agent_tool_call *call, size_t bytes)
+{
+    return ag_tool_heap_alloc(&call->heap, bytes);
+}
+
+void *agent_tool_realloc(agent_tool_call *call, void *p, size_t bytes)
+{
+    return ag_tool_heap_realloc(&call->heap, p, bytes);
+}
+
+void agent_tool_free(agent_tool_call *call, void *p)
+{
+    ag_tool_heap_free(&call->heap, p);
 }
 
 static void tool_ended(struct ag_post *post)
 {
     struct ag_host_job *j = (struct ag_host_job *)((char *)post - offsetof(struct ag_host_job, post));
+    struct ag_mem_charge was = ag_mem_charge_away(j->account);
 
     if (!atomic_load(&j->let_go)) {
         AG_AUTO(ag_buf) text = AG_BUF_INIT(2 * j->out.cap + 4096);
@@ -127,6 +153,7 @@ static void tool_ended(struct ag_post *post)
         end.text = ag_buf_view(&text);
         j->fn(j->ctx, &end);
     }
+    ag_mem_charge_back(was);
     job_free(j);
 }
 
@@ -135,6 +162,7 @@ static void tool_work(struct ag_job *job)
     struct ag_host_job *j = (struct ag_host_job *)job;
 
     j->status = j->tool->call(j->tool->ctx, &j->call, &j->error);
+    ag_tool_heap_drop(&j->call.heap);
     j->ended_ns = ag_mono_ns(&j->worker->engine->clock);
     j->post.fn = tool_ended;
     ag_worker_post(j->worker, &j->post);
@@ -187,22 +215,27 @@ static void chunk_came(struct ag_post *post)
 {
     struct chunk *c = (struct chunk *)post;
     struct ag_host_job *j = c->job;
+    struct ag_mem_charge was = ag_mem_charge_away(j->account);
 
     if (!atomic_load(&j->let_go)) {
         ag_buf_append(&j->run->reply.text, c->text, c->n);
         ag_infer_first_byte(j->run);
         ag_infer_text(j->run);
     }
+    ag_mem_charge_back(was);
     ag_free(c);
 }
 
 void agent_reply_text(agent_reply *reply, const char *text, size_t bytes)
 {
+    struct ag_mem_charge was;
     struct chunk *c;
 
     if (bytes == 0)
         return;
+    was = ag_mem_charge_away(reply->job->account);
     c = ag_malloc(sizeof(*c) + bytes);
+    ag_mem_charge_back(was);
     if (c == NULL) {
         reply->job->answer.text.failed = AGENT_ENOMEM;
         return;
@@ -216,15 +249,17 @@ void agent_reply_text(agent_reply *reply, const char *text, size_t bytes)
 
 void agent_reply_tool_call(agent_reply *reply, const char *id, const char *name, const char *arguments)
 {
+    struct ag_mem_charge was = ag_mem_charge_away(reply->job->account);
     struct ag_reply_call *c = ag_reply_add_call(&reply->job->answer, -1);
 
-    if (c == NULL)
-        return;
-    if (id != NULL)
-        ag_buf_z(&c->id, id);
-    ag_buf_z(&c->name, name != NULL ? name : "");
-    if (arguments != NULL)
-        ag_buf_z(&c->arguments, arguments);
+    if (c != NULL) {
+        if (id != NULL)
+            ag_buf_z(&c->id, id);
+        ag_buf_z(&c->name, name != NULL ? name : "");
+        if (arguments != NULL)
+            ag_buf_z(&c->arguments, arguments);
+    }
+    ag_mem_charge_back(was);
 }
 
 void agent_reply_usage(agent_reply *reply, int64_t input_tokens, int64_t output_tokens)
@@ -241,6 +276,7 @@ bool agent_reply_cancelled(const agent_reply *reply)
 static void provider_ended(struct ag_post *post)
 {
     struct ag_host_job *j = (struct ag_host_job *)((char *)post - offsetof(struct ag_host_job, post));
+    struct ag_mem_charge was = ag_mem_charge_away(j->account);
 
     if (!atomic_load(&j->let_go)) {
         struct agent_run *run = j->run;
@@ -269,6 +305,7 @@ static void provider_ended(struct ag_post *post)
             ag_infer_done(run);
         }
     }
+    ag_mem_charge_back(was);
     job_free(j);
 }
 

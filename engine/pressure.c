@@ -13,9 +13,9 @@ static const struct step {
     [AG_PRESSURE_FULL] = {100, "new runs are refused", "new runs are admitted again"},
 };
 
-void ag_pressure_open(ag_pressure *p, int64_t limit_bytes, const ag_log *log)
+void ag_pressure_open(ag_pressure *p, const ag_log *log)
 {
-    *p = (ag_pressure){.limit_bytes = limit_bytes, .log = log};
+    *p = (ag_pressure){.log = log};
     (void)pthread_mutex_init(&p->lock, NULL);
 }
 
@@ -40,7 +40,11 @@ static int level_for(const ag_pressure *p, int level, int64_t rss)
 
 static void shrink(ag_pressure *p)
 {
-    (void)ag_cache_resize(p->cache, p->cache_bytes / 4, NULL);
+    struct ag_cache_stats stats;
+
+    ag_cache_stats(p->cache, &stats);
+    p->cache_bytes = stats.bytes;
+    (void)ag_cache_resize(p->cache, stats.bytes / 4, NULL);
 #ifdef __GLIBC__
     (void)malloc_trim(0); /* free chunks keep their pages: without it a smaller cache changes nothing */
 #endif

@@ -26,7 +26,7 @@ enum ag_pressure_level { AG_PRESSURE_NONE, AG_PRESSURE_CACHE, AG_PRESSURE_LOW, A
 
 typedef struct ag_pressure {
     int64_t limit_bytes; /* 0: none */
-    int64_t cache_bytes; /* what the cache has without pressure */
+    int64_t cache_bytes; /* what the cache had before it shrank; guarded by lock */
     ag_cache *cache;     /* NULL until there is one */
     const ag_log *log;
     atomic_int level;    /* of ag_pressure_level */
@@ -34,7 +34,7 @@ typedef struct ag_pressure {
     pthread_mutex_t lock; /* (1); held while the cache shrinks: taken before its shards */
 } ag_pressure;
 
-void ag_pressure_open(ag_pressure *p, int64_t limit_bytes, const ag_log *log);
+void ag_pressure_open(ag_pressure *p, const ag_log *log); /* without a limit and a cache: set them before the first run */
 void ag_pressure_close(ag_pressure *p);
 /* A reading of RSS; any thread. */
 void ag_pressure_see(ag_pressure *p, int64_t rss_bytes);

@@ -68,7 +68,7 @@ static bool on_event(void *ctx, struct ag_str event, struct ag_str data)
     return !done;
 }
 
-static void on_head(void *ctx, const struct ag_http_head *head)
+static void take_head(void *ctx, const struct ag_http_head *head)
 {
     struct agent_run *run = ctx;
     struct remote *m = remote_of(run);
@@ -86,7 +86,7 @@ static void on_head(void *ctx, const struct ag_http_head *head)
     }
 }
 
-static bool on_data(void *ctx, const char *bytes, size_t n)
+static bool take_data(void *ctx, const char *bytes, size_t n)
 {
     struct agent_run *run = ctx;
     struct remote *m = remote_of(run);
@@ -125,7 +125,7 @@ static void incomplete(struct agent_run *run)
     fail(run, &e, true, -1);
 }
 
-static void on_end(void *ctx, const struct ag_http_end *end)
+static void take_end(void *ctx, const struct ag_http_end *end)
 {
     struct agent_run *run = ctx;
     struct remote *m = remote_of(run);
@@ -166,13 +166,38 @@ static void on_end(void *ctx, const struct ag_http_end *end)
         ag_infer_done(run);
 }
 
+/* These come from the loop: what they allocate is for the run. */
+static void on_head(void *ctx, const struct ag_http_head *head)
+{
+    struct ag_mem_charge was = ag_mem_charge(((struct agent_run *)ctx)->account);
+
+    take_head(ctx, head);
+    ag_mem_charge_back(was);
+}
+
+static bool on_data(void *ctx, const char *bytes, size_t n)
+{
+    struct ag_mem_charge was = ag_mem_charge(((struct agent_run *)ctx)->account);
+    bool more = take_data(ctx, bytes, n);
+
+    ag_mem_charge_back(was);
+    return more;
+}
+
+static void on_end(void *ctx, const struct ag_http_end *end)
+{
+    struct ag_mem_charge was = ag_mem_charge(((struct agent_run *)ctx)->account);
+
+    take_end(ctx, end);
+    ag_mem_charge_back(was);
+}
+
 static void stop(struct agent_run *run)
 {
     struct remote *m = remote_of(run);
 
     if (m->call != NULL)
         ag_http_cancel(m->call);
-    run->heap_extra -= m->body.room;
     ag_buf_drop(&m->body);
     ag_buf_drop(&m->gather);
     if (m->sse_live)
@@ -242,7 +267,6 @@ agent_status ag_remote_start(struct agent_run *run, const struct ag_model_reques
     if ((rc = run->vt->build(q, key, &run->arena, &url, &headers, &m->body, err)) == AGENT_OK &&
         (rc = ag_buf_status(&m->body, "request", err)) == AGENT_OK &&
         (rc = ag_worker_http(run->worker, &http, err)) == AGENT_OK) {
-        run->heap_extra += m->body.room;
         request.url = url;
         request.headers = headers.at;
         request.body = ag_buf_view(&m->body);

@@ -20,6 +20,7 @@
 
 #include <agent/run.h>
 
+#include "engine/account.h"
 #include "engine/catalog.h"
 #include "engine/worker.h"
 
@@ -57,11 +58,11 @@ struct ag_run_call {
 /* What was spent in the stage that the run is in. */
 struct ag_stage_clock {
     int64_t begun_ns, begun_ms, commit_ns;
-    int64_t rss_before, rss_peak, heap_before;
-    unsigned long seq; /* of engine->stage_seq when it began */
-    int samples;
+    int64_t rss_before, heap_before;
+    uint64_t mark;                /* of the sampler's series */
+    struct ag_together together;
     int64_t child_rss_peak;
-    bool shared;
+    bool shared_sample;
 };
 
 struct agent_run {
@@ -102,7 +103,7 @@ struct agent_run {
     agent_status unit_failed;
 
     ag_arena arena; /* dies with the run */
-    size_t heap_extra; /* bytes in buffers outside the arena */
+    ag_account *account; /* of all that is allocated for it; its home is the worker's thread. NULL: not counted */
     struct ag_stage_clock clock;
     struct ag_stage_row *rows; /* ended stages, not yet in a transaction; in the arena */
     size_t row_count, row_room;
@@ -111,6 +112,8 @@ struct agent_run {
     /* what it is */
     struct ag_op *create;  /* RUN_CREATE or RUN_CLAIM */
     bool resume, force;
+    bool is_taken;   /* claimed before it was made: create holds the answer */
+    bool is_of_work; /* agent_work() took it and counts it */
     int64_t run_id, session_id, agent_id, version_id, input_seq, last_seq, output_seq;
     int64_t queued_ns, queue_us, wall_us;
     int attempt; /* of the run */
@@ -137,6 +140,10 @@ struct agent_run {
     bool step_open;
     int64_t step_begun_ns;
     struct ag_infer *infer; /* the attempt that is out; NULL: none */
+    struct ag_run_reuse *reuse; /* response_cache.c's; in the arena; NULL: it was not asked */
+    struct ag_str system;   /* instructions and memories, once they were put together; in the arena */
+    bool from_cache;        /* the step's answer is, or will be */
+    bool cache_hit;         /* some step's was */
     int64_t step_in, step_out, step_cached, step_wall_us; /* of the step that ended; -1: unknown */
     struct ag_str step_note;                              /* its error or remark; absent: none */
     size_t journalled;
@@ -159,6 +166,7 @@ struct agent_run {
 
 struct ag_outcome {
     agent_run_result result;
+    char agent[AGENT_NAME_MAX + 1];
 };
 
 /* --- run_stage.c: the table, and the walk through it */
@@ -230,11 +238,5 @@ void ag_outcome_free(const struct ag_outcome *o);
 struct agent_run *ag_run_new(agent_engine *e, struct ag_worker *w);
 void ag_run_unref(struct agent_run *run);
 bool ag_run_append_message(struct agent_run *run, const struct ag_msg *m); /* false: out of memory */
-
-static inline int64_t ag_run_heap(const struct agent_run *run)
-{
-    return (int64_t)(run->arena.held_bytes + run->reply.text.room + run->reply.reasoning.room + run->answer.room +
-                     run->heap_extra);
-}
 
 #endif

@@ -12,10 +12,16 @@
 
 struct agent_run *ag_run_new(agent_engine *e, struct ag_worker *w)
 {
-    struct agent_run *run = ag_calloc(1, sizeof(*run));
+    ag_account *account = e->heap_accounts ? ag_account_open() : NULL;
+    struct ag_mem_charge was = ag_mem_charge(account);
+    struct agent_run *run = e->heap_accounts && account == NULL ? NULL : ag_calloc(1, sizeof(*run));
 
-    if (run == NULL)
+    ag_mem_charge_back(was);
+    if (run == NULL) {
+        ag_account_close(account);
         return NULL;
+    }
+    run->account = account;
     atomic_init(&run->refs, 1);
     run->engine = e;
     run->worker = w;
@@ -30,12 +36,19 @@ struct agent_run *ag_run_new(agent_engine *e, struct ag_worker *w)
 
 void ag_run_unref(struct agent_run *run)
 {
+    ag_account *account;
+    struct ag_mem_charge was;
+
     if (run == NULL || atomic_fetch_sub(&run->refs, 1) != 1)
         return;
+    account = run->account;
+    was = ag_mem_charge(account); /* nobody else has it: this thread is its last home */
     ag_arena_drop(&run->arena);
     ag_buf_drop(&run->answer);
     ag_outcome_free(run->outcome);
     ag_free(run);
+    ag_mem_charge_back(was);
+    ag_account_close(account);
 }
 
 bool ag_run_append_message(struct agent_run *run, const struct ag_msg *m)
@@ -86,6 +99,12 @@ static agent_status admit(agent_engine *e, agent_event_fn on_event, void *ctx, s
 {
     struct agent_run *run;
 
+    if (ag_pressure_level(e) >= AG_PRESSURE_FULL) {
+        ag_fail(err, AGENT_EBUDGET, 0, "start run: the process holds %lld bytes, the limit is %lld (memory_limit)",
+                (long long)atomic_load(&e->sampler.rss_bytes), (long long)e->pressure.limit_bytes);
+        ag_hint(err, "wait for runs to end, or give a larger memory limit");
+        return AGENT_EBUDGET;
+    }
     if (atomic_fetch_add(&e->active_runs, 1) >= e->max_active_runs) {
         (void)atomic_fetch_sub(&e->active_runs, 1);
         ag_fail(err, AGENT_EBUSY, 0, "start run: %lld runs are active, the most this engine holds",
@@ -119,33 +138,29 @@ static agent_status check_text(const char *what, struct ag_str text, agent_error
     return AGENT_OK;
 }
 
-agent_status agent_run_start(agent_engine *e, const agent_run_request *q, agent_run **out, agent_error *err)
+/* What a request may be, before anything is made of it. */
+static agent_status check_request(agent_engine *e, const agent_run_request *q, const char *what, agent_error *err)
 {
-    struct ag_op_run_create *c;
-    struct agent_run *run = NULL;
     struct ag_str input;
-    int64_t now_ms;
     agent_status rc;
 
-    if (e == NULL || q == NULL || q->size < sizeof(*q) || out == NULL)
-        return ag_fail(err, AGENT_EINVAL, 0, "start run: engine, request (with its size) and out are needed");
-    if ((rc = ag_engine_writable(e, "start run", err)) != AGENT_OK)
+    if ((rc = ag_engine_writable(e, what, err)) != AGENT_OK)
         return rc;
     if (q->agent == NULL || q->agent[0] == '\0')
-        return ag_fail(err, AGENT_EINVAL, 0, "start run: no agent is named");
+        return ag_fail(err, AGENT_EINVAL, 0, "%s: no agent is named", what);
     if (q->input == NULL || q->input_bytes == 0) {
-        ag_fail(err, AGENT_EINVAL, 0, "start run: the prompt is empty");
+        ag_fail(err, AGENT_EINVAL, 0, "%s: the prompt is empty", what);
         ag_hint(err, "give some text as the prompt");
         return AGENT_EINVAL;
     }
     if (q->input_bytes > AGENT_INPUT_MAX)
-        return ag_fail(err, AGENT_ETOOBIG, 0, "start run: the prompt has %zu bytes, the limit is %d (input_max)",
+        return ag_fail(err, AGENT_ETOOBIG, 0, "%s: the prompt has %zu bytes, the limit is %d (input_max)", what,
                        q->input_bytes, AGENT_INPUT_MAX);
     input = (struct ag_str){q->input, q->input_bytes};
-    if ((rc = check_text("start run: the prompt", input, err)) != AGENT_OK)
+    if ((rc = check_text(what, input, err)) != AGENT_OK)
         return rc;
     if (memchr(q->input, '\0', q->input_bytes) != NULL)
-        return ag_fail(err, AGENT_EINVAL, 0, "start run: the prompt holds a NUL byte");
+        return ag_fail(err, AGENT_EINVAL, 0, "%s: the prompt holds a NUL byte", what);
     if (q->session_name != NULL &&
         (rc = ag_name_check("session name", q->session_name, AGENT_NAME_MAX, err)) != AGENT_OK)
         return rc;
@@ -154,25 +169,19 @@ agent_status agent_run_start(agent_engine *e, const agent_run_request *q, agent_
         struct ag_str merged;
 
         if ((rc = ag_params_merge(AG_STR_NONE, ag_str_of(q->options), &a, &merged, err)) != AGENT_OK)
-            return ag_wrap(err, rc, "start run: options");
+            return ag_wrap(err, rc, "%s: options", what);
     }
-    if ((rc = admit(e, q->on_event, q->ctx, &run, err)) != AGENT_OK)
-        return rc;
-    run->create = ag_arena_zalloc(&run->arena, sizeof(*run->create));
-    if (run->create == NULL)
-        goto no_memory;
-    run->create->kind = AG_OP_RUN_CREATE;
-    c = &run->create->run_create;
-    now_ms = ag_run_unix_ms(run);
-    c->agent_name = ag_arena_str(&run->arena, ag_str_of(q->agent));
-    c->input = run->input = ag_arena_str(&run->arena, input);
-    c->options = run->options = ag_arena_str(&run->arena, ag_str_of(q->options));
-    c->idempotency_key = ag_arena_str(&run->arena, ag_str_of(q->idempotency_key));
-    c->session_name = ag_arena_str(&run->arena, ag_str_of(q->session_name));
-    if (c->agent_name.p == NULL || c->input.p == NULL || (q->options != NULL && c->options.p == NULL) ||
-        (q->idempotency_key != NULL && c->idempotency_key.p == NULL) ||
-        (q->session_name != NULL && c->session_name.p == NULL))
-        goto no_memory;
+    return AGENT_OK;
+}
+
+/* The request as an operation; its texts are borrowed. */
+static void fill_create(agent_engine *e, const agent_run_request *q, int64_t now_ms, struct ag_op_run_create *c)
+{
+    c->agent_name = ag_str_of(q->agent);
+    c->input = (struct ag_str){q->input, q->input_bytes};
+    c->options = ag_str_of(q->options);
+    c->idempotency_key = ag_str_of(q->idempotency_key);
+    c->session_name = ag_str_of(q->session_name);
     c->session_id = q->session.id;
     c->session_by = q->session.id != 0 ? AG_SESSION_ID : q->session_name != NULL ? AG_SESSION_NAME
                   : q->latest_session ? AG_SESSION_LATEST : AG_SESSION_NEW;
@@ -181,26 +190,86 @@ agent_status agent_run_start(agent_engine *e, const agent_run_request *q, agent_
 
         memcpy(c->trace_id + i, &bits, 8);
     }
-    c->priority = run->priority = q->priority > 0 ? 1 : q->priority < 0 ? -1 : 0;
+    c->priority = q->priority > 0 ? 1 : q->priority < 0 ? -1 : 0;
     c->queued_at_ms = now_ms;
     c->deadline_at_ms = q->timeout_ms > 0 ? now_ms + q->timeout_ms : 0;
+}
+
+/* Makes *s a copy in the run's arena; false: out of memory. */
+static bool keep(struct agent_run *run, struct ag_str *s)
+{
+    bool absent = s->p == NULL;
+
+    *s = ag_arena_str(&run->arena, *s);
+    return absent || s->p != NULL;
+}
+
+agent_status agent_run_start(agent_engine *e, const agent_run_request *q, agent_run **out, agent_error *err)
+{
+    struct ag_op_run_create *c;
+    struct agent_run *run = NULL;
+    struct ag_mem_charge was;
+    agent_status rc;
+
+    if (e == NULL || q == NULL || q->size < sizeof(*q) || out == NULL)
+        return ag_fail(err, AGENT_EINVAL, 0, "start run: engine, request (with its size) and out are needed");
+    if ((rc = check_request(e, q, "start run", err)) != AGENT_OK ||
+        (rc = admit(e, q->on_event, q->ctx, &run, err)) != AGENT_OK)
+        return rc;
+    was = ag_mem_charge(run->account);
+    run->create = ag_arena_zalloc(&run->arena, sizeof(*run->create));
+    if (run->create == NULL)
+        goto no_memory;
+    run->create->kind = AG_OP_RUN_CREATE;
+    c = &run->create->run_create;
+    fill_create(e, q, ag_run_unix_ms(run), c);
+    if (!keep(run, &c->agent_name) || !keep(run, &c->input) || !keep(run, &c->options) ||
+        !keep(run, &c->idempotency_key) || !keep(run, &c->session_name))
+        goto no_memory;
+    run->input = c->input;
+    run->options = c->options;
+    run->priority = c->priority;
     if (q->timeout_ms > 0)
         run->deadline_ns = run->queued_ns + q->timeout_ms * 1000000;
     c->claim = true;
     run->no_stream = q->no_stream;
+    ag_mem_charge_back(was);
     (void)atomic_fetch_add(&run->refs, 1);
     *out = run;
     start(run);
     return AGENT_OK;
 
 no_memory:
+    ag_mem_charge_back(was);
     return refuse(run, ag_fail(err, AGENT_ENOMEM, 0, "start run: out of memory"));
 }
 
-agent_status agent_run_resume(agent_engine *e, agent_run_id id, agent_event_fn on_event, void *ctx, agent_run **out,
-                              agent_error *err)
+agent_status agent_run_enqueue(agent_engine *e, const agent_run_request *q, agent_run_id *out_run, agent_error *err)
+{
+    struct ag_op op = {.kind = AG_OP_RUN_CREATE};
+    int64_t now_ms;
+    ag_unit unit;
+    agent_status rc;
+
+    if (e == NULL || q == NULL || q->size < sizeof(*q) || out_run == NULL)
+        return ag_fail(err, AGENT_EINVAL, 0, "queue run: engine, request (with its size) and out are needed");
+    if ((rc = check_request(e, q, "queue run", err)) != AGENT_OK)
+        return rc;
+    now_ms = ag_unix_ms(&e->clock);
+    fill_create(e, q, now_ms, &op.run_create);
+    ag_unit_init(&unit, now_ms);
+    ag_unit_add(&unit, &op);
+    if ((rc = ag_engine_apply(e, &unit, err)) != AGENT_OK)
+        return ag_wrap(err, rc, "queue run");
+    out_run->id = op.run_create.out_run_id;
+    return AGENT_OK;
+}
+
+static agent_status resume(agent_engine *e, agent_run_id id, bool force, agent_event_fn on_event, void *ctx,
+                           agent_run **out, agent_error *err)
 {
     struct agent_run *run = NULL;
+    struct ag_mem_charge was;
     agent_status rc;
 
     if (e == NULL || out == NULL || id.id <= 0)
@@ -208,17 +277,32 @@ agent_status agent_run_resume(agent_engine *e, agent_run_id id, agent_event_fn o
     if ((rc = ag_engine_writable(e, "resume", err)) != AGENT_OK ||
         (rc = admit(e, on_event, ctx, &run, err)) != AGENT_OK)
         return rc;
+    was = ag_mem_charge(run->account);
     run->create = ag_arena_zalloc(&run->arena, sizeof(*run->create));
+    ag_mem_charge_back(was);
     if (run->create == NULL)
         return refuse(run, ag_fail(err, AGENT_ENOMEM, 0, "resume: out of memory"));
     run->create->kind = AG_OP_RUN_CLAIM;
     run->create->run_claim.run_id = id.id;
+    run->create->run_claim.force = run->force = force;
     run->run_id = id.id;
     run->resume = run->created = true;
     (void)atomic_fetch_add(&run->refs, 1);
     *out = run;
     start(run);
     return AGENT_OK;
+}
+
+agent_status agent_run_resume(agent_engine *e, agent_run_id id, agent_event_fn on_event, void *ctx, agent_run **out,
+                              agent_error *err)
+{
+    return resume(e, id, false, on_event, ctx, out, err);
+}
+
+agent_status agent_run_resume_force(agent_engine *e, agent_run_id id, agent_event_fn on_event, void *ctx,
+                                    agent_run **out, agent_error *err)
+{
+    return resume(e, id, true, on_event, ctx, out, err);
 }
 
 static agent_status ended(agent_run *run, const agent_run_result **out)

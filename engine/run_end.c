@@ -11,7 +11,8 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
-#include "engine/run.h"
+#include "engine/response_cache.h"
+#include "engine/work.h"
 
 enum { PHASE_STOP, PHASE_OUT, PHASE_COMMIT };
 
@@ -82,6 +83,7 @@ static bool add_step_end(struct agent_run *run, struct ag_run_unit *u)
                  : run->step_begun_ns != 0 ? (ag_mono_ns(&run->engine->clock) - run->step_begun_ns) / 1000 : -1,
         .input_tokens = good ? run->step_in : -1, .output_tokens = good ? run->step_out : -1,
         .cached_tokens = good ? run->step_cached : -1, .error = run->step_note,
+        .cached = good && run->from_cache,
     };
     if (!good && run->step_note.p == NULL && run->error != NULL)
         op->step_end.error = ag_str_of(run->error->text);
@@ -125,6 +127,7 @@ static bool add_finish(struct agent_run *run, struct ag_run_unit *u)
         return false;
     ag_stage_end(run);
     ag_run_add_stages(run, u);
+    ag_response_ride(run, u);
     if ((op = ag_run_op(run, u, AG_OP_RUN_FINISH)) == NULL)
         return false;
     op->run_finish = (struct ag_op_run_finish){
@@ -132,6 +135,7 @@ static bool add_finish(struct agent_run *run, struct ag_run_unit *u)
         .output_seq = run->output_seq, .ended_at_ms = u->unit.now_ms, .queue_us = run->queue_us,
         .wall_us = run->wall_us, .rss_peak_bytes = run->rss_peak, .input_tokens = run->input_tokens,
         .output_tokens = run->output_tokens, .messages = run->appended,
+        .cache_hit = run->cache_hit,
     };
     if (run->error != NULL) {
         op->run_finish.error_status = run->error->status;
@@ -190,8 +194,10 @@ enum ag_next ag_step_reclaim(struct agent_run *run)
         if (!run->claimed)
             run->final_status = AG_RUN_CANCELLED;
         ag_run_finish(run);
-        if (next != 0)
+        if (next != 0) {
             ag_worker_wake_run(run->engine, next);
+            ag_work_hint(run->engine, run->worker->index == 0);
+        }
         return AG_NEXT_DONE;
     }
     e = u->unit.error;
@@ -209,7 +215,10 @@ static void leave(struct agent_run *run)
     struct agent_run *then = run->then;
 
     run->gone = true;
+    ag_response_let_go(run);
     run->worker->lingering++;
+    if (run->is_of_work)
+        ag_work_left(e, run->worker->index == 0);
     ag_worker_remove(run->worker, run);
     (void)atomic_fetch_sub(&e->active_runs, 1);
     if (e->inline_mode) {

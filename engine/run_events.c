@@ -1,4 +1,5 @@
 /* What the listener of a run is told, and the result it keeps. */
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
@@ -18,6 +19,8 @@ const char *agent_event_name(enum agent_event_type type)
 
 void ag_tell(struct agent_run *run, agent_event *event)
 {
+    struct ag_mem_charge was;
+
     if (run->on_event == NULL)
         return;
     event->size = sizeof(*event);
@@ -25,7 +28,9 @@ void ag_tell(struct agent_run *run, agent_event *event)
     event->session.id = run->session_id;
     event->step = run->model_steps + (run->stage == AG_STAGE_INFER || run->stage == AG_STAGE_RESPOND ? 1 : 0);
     event->attempt = run->tries > 0 ? run->tries : 1;
+    was = ag_mem_charge(NULL); /* what the host does there is its own */
     run->on_event(run->event_ctx, event);
+    ag_mem_charge_back(was);
 }
 
 void ag_tell_start(struct agent_run *run)
@@ -40,8 +45,9 @@ void ag_tell_start(struct agent_run *run)
 
 /* What a run that ended has, when there was no memory to say how. */
 static const struct ag_outcome no_memory = {
-    {.size = sizeof(agent_run_result), .status = "failed", .output = "",
+    .result = {.size = sizeof(agent_run_result), .status = "failed", .output = "",
      .error = {AGENT_ENOMEM, 0, "out of memory", ""}, .input_tokens = -1, .output_tokens = -1},
+    .agent = "",
 };
 
 void ag_outcome_make(struct agent_run *run, enum ag_run_status status)
@@ -63,7 +69,12 @@ void ag_outcome_make(struct agent_run *run, enum ag_run_status status)
     o->result.wall_ms = run->wall_us / 1000;
     o->result.steps = run->model_steps;
     o->result.attempts = run->attempt > 0 ? run->attempt : 1;
-    o->result.cache_hit = false;
+    o->result.cache_hit = run->cache_hit;
+    o->result.agent = NULL;
+    if (run->agent != NULL) {
+        (void)snprintf(o->agent, sizeof(o->agent), AG_STR_FMT, AG_STR_ARG(run->agent->rec.spec.name));
+        o->result.agent = o->agent;
+    }
     if (run->error != NULL) {
         o->result.error = *run->error;
     } else {

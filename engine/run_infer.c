@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
-#include "engine/infer.h"
+#include "engine/response_cache.h"
 
 enum { PHASE_START, PHASE_OUT, PHASE_BACKOFF, PHASE_COMMIT };
 
@@ -154,28 +154,39 @@ static struct ag_str system_text(struct agent_run *run)
         return instructions;
     if (instructions.n == 0)
         return section;
+    if (run->system.p != NULL)
+        return run->system;
     p = ag_arena_alloc(&run->arena, instructions.n + section.n + 2);
     if (p == NULL)
         return instructions;
     memcpy(p, instructions.p, instructions.n);
     memcpy(p + instructions.n, "\n\n", 2);
     memcpy(p + instructions.n + 2, section.p, section.n);
-    return (struct ag_str){p, instructions.n + section.n + 2};
+    return run->system = (struct ag_str){p, instructions.n + section.n + 2};
 }
 
-static agent_status start(struct agent_run *run, agent_error *err)
+static struct ag_model_request request(struct agent_run *run)
 {
-    struct ag_model_request q = {
+    return (struct ag_model_request){
         .model = run->model, .base_url = run->base_url, .system = system_text(run),
         .memories = run->memories->section, .messages = run->messages, .message_count = run->message_count,
         .tools = run->agent->defs, .tool_count = run->agent->tool_count, .params = &run->params,
         .stream = !run->no_stream, .run_id = run->run_id, .step = run->step_number,
     };
+}
+
+static agent_status start(struct agent_run *run, bool is_hit, agent_error *err)
+{
+    struct ag_model_request q = request(run);
 
     ag_reply_init(&run->reply);
     run->reply_live = true;
     run->journalled = 0;
     run->journal_ns = 0;
+    ag_response_begun(run);
+    if (is_hit)
+        return ag_response_replay(run, err);
+    run->from_cache = false;
     if (run->host != NULL)
         return ag_hosted_start(run, &q, err);
     if (run->vt->plan != NULL)
@@ -188,6 +199,7 @@ enum ag_next ag_step_prepare(struct agent_run *run)
     agent_error e = AGENT_ERROR_INIT;
     int most = run->agent->rec.spec.max_steps > 0 ? run->agent->rec.spec.max_steps
                                                      : (int)ag_limit(&run->engine->limits, AG_LIMIT_MAX_STEPS);
+    bool is_hit = false;
 
     if (run->model_steps >= most || run->last_number >= AG_STEP_MAX) {
         (void)ag_fail(&e, AGENT_EBUDGET, 0, "the run has used its %d model steps without an answer (max_steps)", most);
@@ -195,7 +207,15 @@ enum ag_next ag_step_prepare(struct agent_run *run)
         ag_run_fail(run, AG_RUN_FAILED, &e);
         return AG_NEXT_AGAIN;
     }
-    if (!ag_run_enter(run, run->fallback_at == 0 ? run->agent->gate : NULL)) {
+    if (run->params.cache != AG_REUSE_OFF) {
+        struct ag_model_request q = request(run);
+        enum ag_look look = ag_response_look(run, &q);
+
+        if (look == AG_LOOK_WAIT)
+            return AG_NEXT_WAIT;
+        is_hit = look == AG_LOOK_HIT;
+    }
+    if (!is_hit && !ag_run_enter(run, run->fallback_at == 0 ? run->agent->gate : NULL)) {
         run->retry_at_ns = ag_run_gate_tick(run);
         return AG_NEXT_WAIT;
     }
@@ -207,7 +227,7 @@ enum ag_next ag_step_prepare(struct agent_run *run)
         return AG_NEXT_AGAIN;
     }
     run->step_begun_ns = run->now_ns;
-    if (start(run, &e) != AGENT_OK) {
+    if (start(run, is_hit, &e) != AGENT_OK) {
         ag_run_fail(run, AG_RUN_FAILED, &e);
         return AG_NEXT_AGAIN;
     }
@@ -375,7 +395,7 @@ static enum ag_next ask_tools(struct agent_run *run, struct ag_str calls)
     op->step_end = (struct ag_op_step_end){
         .run_id = run->run_id, .number = run->step_number, .status = AG_STEP_SUCCEEDED,
         .wall_us = run->step_wall_us, .input_tokens = run->step_in, .output_tokens = run->step_out,
-        .cached_tokens = run->step_cached, .error = run->step_note,
+        .cached_tokens = run->step_cached, .error = run->step_note, .cached = run->from_cache,
     };
     run->step_note = AG_STR_NONE;
     if ((op = ag_run_op(run, u, AG_OP_MESSAGE)) == NULL)
@@ -397,6 +417,7 @@ static enum ag_next ask_tools(struct agent_run *run, struct ag_str calls)
         };
     }
     ag_run_add_stages(run, u);
+    ag_response_ride(run, u);
     run->step_open = false;
     run->phase = PHASE_COMMIT;
     return ag_run_submit_wait(run, u) ? AG_NEXT_AGAIN : AG_NEXT_WAIT;
@@ -427,6 +448,7 @@ static enum ag_next answered(struct agent_run *run)
     }
     run->model_steps++;
     run->tries = 0;
+    ag_response_answered(run, ag_buf_view(&calls));
     if (r->stop == AG_STOP_LENGTH)
         run->step_note = AG_STR("the answer was cut at the model's token limit");
     else if (r->stop == AG_STOP_REFUSAL)
@@ -469,6 +491,7 @@ static enum ag_next committed(struct agent_run *run)
         return AG_NEXT_AGAIN;
     }
     run->intents_stored = true;
+    ag_response_let_go(run);
     ag_tell(run, &event);
     drop_reply(run);
     ag_run_move(run, AG_STAGE_TOOL);

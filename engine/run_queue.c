@@ -5,7 +5,7 @@
  *      create ──► ours ──────────────────────────────► LOAD
  *         │  └──► behind a run nobody drives ──► drive that one here ──► claim again
  *         │  └──► behind a living one ──► parked: its end, another process's commit, or a second
- *         └─────► existing (same idempotency key): parked until that run has ended
+ *         └─────► existing (same idempotency key): claimed where nobody has it, else parked until it has ended
  */
 #include <string.h>
 
@@ -42,8 +42,13 @@ static enum ag_next drive_before(struct agent_run *run, int64_t run_id)
 {
     agent_engine *e = run->engine;
     struct agent_run *before = ag_run_new(e, run->worker);
+    struct ag_mem_charge was;
 
-    if (before == NULL || (before->create = ag_arena_zalloc(&before->arena, sizeof(*before->create))) == NULL) {
+    was = ag_mem_charge(before != NULL ? before->account : NULL);
+    if (before != NULL)
+        before->create = ag_arena_zalloc(&before->arena, sizeof(*before->create));
+    ag_mem_charge_back(was);
+    if (before == NULL || before->create == NULL) {
         ag_run_unref(before);
         return park(run);
     }
@@ -86,9 +91,12 @@ static enum ag_next created(struct agent_run *run)
     run->run_id = c->out_run_id;
     run->session_id = c->out_session_id;
     run->created = true;
-    if (c->out_existing) {
-        run->phase = PHASE_EXISTING;
-        return AG_NEXT_AGAIN;
+    if (c->out_existing) { /* its outcome is ours; where nobody drives it, we do, with what it was asked first */
+        run->created = false; /* not by us: whoever gives up here does not cancel it */
+        run->input = run->options = AG_STR_NONE;
+        ag_tell_start(run);
+        become_claim(run);
+        return submit(run);
     }
     run->agent_id = c->out_agent_id;
     run->version_id = c->out_version_id;
@@ -156,7 +164,7 @@ static enum ag_next claimed(struct agent_run *run)
     }
     if (!got.out_claimed)
         return blocked(run, got.out_blocked, got.out_blocked_by);
-    run->claimed = true;
+    run->claimed = run->created = true;
     run->attempt = got.out_attempt;
     run->input_seq = run->last_seq = got.out_input_seq;
     if (got.out_fresh) {
@@ -208,6 +216,11 @@ enum ag_next ag_step_queue(struct agent_run *run)
 
     switch (run->phase) {
     case PHASE_NEW:
+        if (run->is_taken) {
+            run->is_taken = false;
+            return claimed(run);
+        }
+        /* fall through */
     case PHASE_GATE: { /* nothing is in the file yet, nothing is loaded: a run that waits here is small */
         ag_gate *gate = run->create->kind == AG_OP_RUN_CREATE
                             ? ag_schedule_hint(run->engine->schedule, run->create->run_create.agent_name)

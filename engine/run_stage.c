@@ -58,6 +58,7 @@ static void stage_begin(struct agent_run *run, enum ag_stage stage)
 {
     struct ag_stage_clock *c = &run->clock;
     agent_engine *e = run->engine;
+    struct ag_reading rss;
 
     run->stage = stage;
     run->phase = 0;
@@ -65,33 +66,62 @@ static void stage_begin(struct agent_run *run, enum ag_stage stage)
     memset(c, 0, sizeof(*c));
     c->begun_ns = run->now_ns;
     c->begun_ms = ag_run_unix_ms(run);
-    c->rss_before = c->rss_peak = ag_probe_rss(&e->probe, c->begun_ns);
-    c->samples = c->rss_before >= 0 ? 1 : 0;
     c->child_rss_peak = -1;
-    c->heap_before = ag_run_heap(run);
-    run->arena.peak_bytes = run->arena.held_bytes;
-    c->seq = atomic_fetch_add_explicit(&e->stage_seq, 1, memory_order_relaxed) + 1;
-    c->shared = atomic_fetch_add_explicit(&e->in_stage, 1, memory_order_relaxed) > 0;
+    c->together = ag_sampler_stage_begins(&e->sampler);
+    rss = ag_sampler_read(&e->sampler, c->begun_ns);
+    c->rss_before = rss.rss_bytes;
+    c->shared_sample = rss.is_shared;
+    c->mark = ag_sampler_mark(&e->sampler);
+    c->heap_before = ag_account_bytes(run->account);
+    ag_account_peak_reset(run->account);
+}
+
+/* RSS from the stage's borders and from what the sampler read between them. */
+static void measure_rss(struct agent_run *run, struct ag_stage_row *row, int64_t now)
+{
+    struct ag_stage_clock *c = &run->clock;
+    ag_sampler *s = &run->engine->sampler;
+    struct ag_reading after = ag_sampler_read(s, now);
+    int64_t borders = after.rss_bytes > c->rss_before ? after.rss_bytes : c->rss_before;
+    int between = 0;
+    int64_t peak = s->figures ? ag_sampler_peak(s, c->mark, &between) : -1;
+
+    row->rss_before_bytes = c->rss_before;
+    row->rss_after_bytes = after.rss_bytes;
+    row->rss_peak_bytes = peak > borders ? peak : borders;
+    row->samples = (c->rss_before >= 0) + (after.rss_bytes >= 0) + between;
+    row->shared_sample = c->shared_sample || after.is_shared;
+    row->peak_source = row->rss_peak_bytes < 0 ? AG_PEAK_NONE
+                     : between == 0            ? AG_PEAK_BORDERS
+                     : s->hwm                  ? AG_PEAK_HWM
+                                               : AG_PEAK_SAMPLES;
+    if (row->rss_peak_bytes > run->rss_peak)
+        run->rss_peak = row->rss_peak_bytes;
+}
+
+static void measure_heap(struct agent_run *run, struct ag_stage_row *row)
+{
+    if (run->account == NULL) {
+        row->heap_peak_bytes = row->heap_net_bytes = -1;
+        return;
+    }
+    row->heap_peak_bytes = ag_account_peak(run->account);
+    row->heap_net_bytes = ag_account_bytes(run->account) - run->clock.heap_before;
+    row->heap_includes = (uint8_t)ag_memory_hooked();
 }
 
 void ag_stage_end(struct agent_run *run)
 {
     struct ag_stage_clock *c = &run->clock;
-    agent_engine *e = run->engine;
     struct ag_stage_row *row;
-    int64_t now, rss, heap;
+    int64_t now;
+    bool shared;
 
     if (!run->in_stage)
         return;
     run->in_stage = false;
-    (void)atomic_fetch_sub_explicit(&e->in_stage, 1, memory_order_relaxed);
+    shared = ag_sampler_stage_ends(&run->engine->sampler, c->together);
     now = ag_run_now(run);
-    rss = ag_probe_rss(&e->probe, now);
-    heap = ag_run_heap(run);
-    if (rss > c->rss_peak)
-        c->rss_peak = rss;
-    if (c->rss_peak > run->rss_peak)
-        run->rss_peak = c->rss_peak;
     if (run->row_count == run->row_room) {
         size_t room = run->row_room == 0 ? 8 : run->row_room * 2;
         struct ag_stage_row *rows = ag_arena_alloc(&run->arena, room * sizeof(*rows));
@@ -108,19 +138,14 @@ void ag_stage_end(struct agent_run *run)
         .step = run->stage == AG_STAGE_TOOL && run->calls != NULL ? run->calls[0].number
               : run->step_number > 0 ? run->step_number : 1,
         .stage = run->stage,
-        .shared = c->shared || atomic_load_explicit(&e->stage_seq, memory_order_relaxed) != c->seq,
-        .peak_source = rss >= 0 ? AG_PEAK_BORDERS : AG_PEAK_NONE,
-        .samples = rss >= 0 ? c->samples + 1 : 0,
+        .shared = shared,
         .started_at_ms = c->begun_ms,
         .wall_us = (now - c->begun_ns) / 1000,
         .commit_us = c->commit_ns / 1000,
-        .rss_before_bytes = c->rss_before,
-        .rss_peak_bytes = c->rss_peak,
-        .rss_after_bytes = rss,
-        .heap_peak_bytes = heap > c->heap_before ? heap : c->heap_before,
-        .heap_net_bytes = heap - c->heap_before,
         .child_rss_peak_bytes = c->child_rss_peak,
     };
+    measure_heap(run, row);
+    measure_rss(run, row, now);
     if (run->stage == AG_STAGE_QUEUE)
         run->queue_us = row->wall_us;
     else
@@ -159,11 +184,13 @@ static void check_outside(struct agent_run *run)
 void ag_run_drive(struct agent_run *run)
 {
     enum ag_next next = AG_NEXT_AGAIN;
+    struct ag_mem_charge was;
 
     if (run->gone) {
         ag_run_settle(run);
         return;
     }
+    was = ag_mem_charge(run->account);
     if (run->stage == AG_STAGE_QUEUE && !run->in_stage) {
         run->now_ns = run->queued_ns; /* from the host's call on */
         stage_begin(run, AG_STAGE_QUEUE);
@@ -178,6 +205,7 @@ void ag_run_drive(struct agent_run *run)
         next = stage_defs[run->stage].step(run);
     }
     run->stepping = false;
+    ag_mem_charge_back(was); /* before it may be freed */
     if (run->gone) {
         ag_run_settle(run);
         return;

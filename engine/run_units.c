@@ -9,6 +9,7 @@
 #include "engine/run.h"
 
 #define KEEP_UNITS 64
+#define UNIT_BYTES ((int64_t)sizeof(struct ag_run_unit))
 
 struct ag_run_unit *ag_run_unit_new(struct agent_run *run)
 {
@@ -18,9 +19,15 @@ struct ag_run_unit *ag_run_unit_new(struct agent_run *run)
     if (u != NULL) {
         w->free_units = u->free_next;
         w->free_unit_count--;
-    } else if ((u = ag_malloc(sizeof(*u))) == NULL) {
-        return NULL;
+    } else {
+        struct ag_mem_charge was = ag_mem_charge(NULL); /* it is the worker's, and on loan */
+
+        u = ag_malloc(sizeof(*u));
+        ag_mem_charge_back(was);
+        if (u == NULL)
+            return NULL;
     }
+    ag_account_add(run->account, UNIT_BYTES, false);
     u->run = run;
     u->aside = NULL;
     ag_unit_init(&u->unit, ag_run_unix_ms(run));
@@ -38,6 +45,7 @@ void ag_run_unit_free(struct ag_run_unit *u)
     if (u == NULL)
         return;
     w = u->run->worker;
+    ag_account_add(u->run->account, -UNIT_BYTES, false);
     ag_free(u->aside);
     if (w->free_unit_count >= KEEP_UNITS) {
         ag_free(u);
@@ -100,10 +108,15 @@ static void on_done(ag_unit *unit)
 
 static bool submit(struct agent_run *run, struct ag_run_unit *u)
 {
+    struct ag_mem_charge was = ag_mem_charge(NULL); /* what a store keeps is the store's */
+    bool is_done;
+
     u->post.fn = on_done_here;
     u->unit.done = on_done;
     run->units_out++;
-    if (!ag_store_submit(run->engine->store, &u->unit))
+    is_done = ag_store_submit(run->engine->store, &u->unit);
+    ag_mem_charge_back(was);
+    if (!is_done)
         return false;
     run->units_out--;
     u->unit.done = NULL;

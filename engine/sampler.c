@@ -323,8 +323,6 @@ void ag_sampler_open(ag_sampler *s, const struct ag_sampler_options *o)
     s->page_bytes = sysconf(_SC_PAGESIZE);
     s->interval_ns = (int64_t)interval * 1000000;
     s->clock = o->clock;
-    s->see = o->see;
-    s->ctx = o->ctx;
     s->figures = s->statm >= 0 && o->interval_ms >= 0;
     s->wants_thread = o->thread && s->statm >= 0;
     atomic_init(&s->rss_bytes, -1);
@@ -334,6 +332,17 @@ void ag_sampler_open(ag_sampler *s, const struct ag_sampler_options *o)
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&s->wake, &attr);
     (void)pthread_condattr_destroy(&attr);
+}
+
+void ag_sampler_interval(ag_sampler *s, int interval_ms)
+{
+    s->interval_ns = (int64_t)interval_ms * 1000000;
+}
+
+void ag_sampler_watch(ag_sampler *s, void (*see)(void *ctx, int64_t rss_bytes), void *ctx)
+{
+    s->see = see;
+    s->ctx = ctx;
 }
 
 void ag_sampler_close(ag_sampler *s)

@@ -38,9 +38,6 @@ struct ag_sampler_options {
     bool thread;         /* samples between the borders too */
     bool hwm;            /* (4) */
     const ag_clock *clock;
-    /* Told each fresh reading, on whichever thread made it; no lock is held. NULL: nobody asks. */
-    void (*see)(void *ctx, int64_t rss_bytes);
-    void *ctx;
 };
 
 typedef struct ag_sampler {
@@ -69,6 +66,10 @@ struct ag_reading {
 /* Never fails: without /proc or threads it reads less. */
 void ag_sampler_open(ag_sampler *s, const struct ag_sampler_options *o);
 void ag_sampler_close(ag_sampler *s); /* joins the thread */
+/* Before the first stage: another interval, and somebody who is told each fresh reading on whichever
+ * thread made it, with no lock held. */
+void ag_sampler_interval(ag_sampler *s, int interval_ms);
+void ag_sampler_watch(ag_sampler *s, void (*see)(void *ctx, int64_t rss_bytes), void *ctx);
 
 /* Now, for a border; any thread. Figures are off: -1. */
 struct ag_reading ag_sampler_read(ag_sampler *s, int64_t now_ns);

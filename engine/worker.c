@@ -5,7 +5,9 @@
 #include <time.h>
 
 #include "engine/base/mem.h"
+#include "engine/live.h"
 #include "engine/run.h"
+#include "engine/work.h"
 
 /* --- the timer heap: runs by wake_ns ------------------------------------------------------------ */
 
@@ -73,8 +75,10 @@ void ag_worker_wake_at(struct ag_worker *w, struct agent_run *run, int64_t at_ns
     }
     if (w->heap_count == w->heap_room) {
         size_t room = w->heap_room == 0 ? 64 : w->heap_room * 2;
+        struct ag_mem_charge was = ag_mem_charge(NULL);
         struct agent_run **heap = ag_realloc(w->heap, room * sizeof(struct agent_run *));
 
+        ag_mem_charge_back(was);
         if (heap == NULL) { /* no timer can be kept: the run is looked at again at once */
             ag_worker_ready(w, run);
             return;
@@ -139,8 +143,12 @@ agent_status ag_worker_http(struct ag_worker *w, ag_http **out, agent_error *err
     struct ag_http_options o = {.ca_file = w->engine->ca_file, .proxy = w->engine->proxy};
     agent_status rc = AGENT_OK;
 
-    if (w->http == NULL)
+    if (w->http == NULL) {
+        struct ag_mem_charge was = ag_mem_charge(NULL); /* it outlives the run that needs it first */
+
         rc = ag_http_new(&w->loop, &o, &w->http, err);
+        ag_mem_charge_back(was);
+    }
     if (rc == AGENT_OK)
         *out = w->http;
     return rc;
@@ -273,6 +281,7 @@ static void on_poll(uv_timer_t *timer)
 
     for (struct agent_run *run = w->runs; run != NULL && !any; run = run->next)
         any = run->waits_outside;
+    ag_live_tick(w, any);
     if (!any) {
         (void)uv_timer_stop(&w->poll);
         w->poll_on = false;
@@ -312,6 +321,7 @@ static bool work(struct ag_worker *w)
         more = take_messages(w);
         wake_due(w);
         more |= drive_ready(w);
+        more |= w->work != NULL && ag_work_look(w->work);
         if (!w->threaded) {
             ag_store_flush(w->engine->store);
             more |= atomic_load_explicit(&w->inbox.top, memory_order_relaxed) != NULL;

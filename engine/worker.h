@@ -20,6 +20,7 @@
 
 struct agent_run;
 struct ag_run_unit;
+struct ag_work;
 
 struct ag_worker {
     agent_engine *engine;
@@ -35,6 +36,7 @@ struct ag_worker {
     atomic_bool cancel_asked; /* some run's cancel flag was set */
     ag_reader *reader;
     ag_http *http; /* NULL until the first request */
+    struct ag_work *work; /* agent_work() has its home here; NULL: nobody works */
     struct agent_run *runs;
     int lingering; /* runs that have ended and wait for what they still have out */
     struct ag_ready { /* high, normal, low: see next_ready() */
@@ -45,6 +47,8 @@ struct ag_worker {
     size_t heap_count, heap_room;
     int64_t timer_armed_ns; /* 0: not armed */
     uint64_t seen_token;    /* of the store, at the last poll */
+    int64_t live_at_ns; /* live.h: when it counted its runs by stage, and what it counted */
+    _Atomic int64_t live_runs[AG_STAGE_LIMIT], live_heap[AG_STAGE_LIMIT];
     struct ag_run_unit *free_units;
     int free_unit_count;
 };

@@ -32,7 +32,7 @@ CREATE TABLE live (
     rss_bytes  INTEGER,                 -- of its process
     heap_bytes INTEGER,                 -- what its runs hold
     runs       INTEGER NOT NULL,
-    stages     TEXT NOT NULL,           -- JSON: {"infer": {"runs": 2, "heap_bytes": 81920}, …}, those with runs
+    stages     TEXT NOT NULL,           -- JSON: {"infer": {"runs": 2, "heap_bytes": 81920}}, the stages with runs
     cache      TEXT                     -- JSON: entries, held_bytes, budget_bytes, gets, hits, policy
 ) STRICT;
 
@@ -437,6 +437,10 @@ SELECT s.id >> 12 AS run_id,
        (SELECT k.value FROM json_each(j.value) k WHERE k.key = 15) AS shared_sample,
        s.id
   FROM stage s CROSS JOIN json_each(s.rows) j;
+
+CREATE VIEW v_journal AS -- what has come of answers that are not complete yet, in order
+SELECT j.id >> 21 AS run_id, (j.id >> 9) & 4095 AS step, j.text, j.id
+  FROM journal j;
 
 CREATE VIEW v_memory AS
 SELECT m.id, (SELECT a.name FROM agent a WHERE a.id = m.agent_id) AS agent, m.scope, m.key, m.text,

@@ -11,7 +11,7 @@
 
 Suite *store_model_suite(void);
 
-enum { UNITS = 600, RUNS_KNOWN = 12, OPS_MOST = 10 };
+enum { UNITS = 600, RUNS_KNOWN = 12, OPS_MOST = 10, CLAIMS_MOST = 3 };
 
 struct model {
     struct kit a, b; /* a: memory */
@@ -25,6 +25,7 @@ struct model {
     int64_t session; /* newest */
     struct ag_op *ops[OPS_MOST], *twins[OPS_MOST]; /* of the unit being made */
     int op_count;
+    struct ag_op_run_claim claims[CLAIMS_MOST], twin_claims[CLAIMS_MOST];
 };
 
 static unsigned pick(struct model *m, unsigned below)
@@ -273,6 +274,12 @@ static void control_ops(struct model *m)
 {
     struct ag_op_run_decide *decide;
 
+    if (chance(m, 25)) {
+        op(m, AG_OP_CLAIM_NEXT)->claim_next =
+            (struct ag_op_claim_next){.claims = m->claims, .most = (int)pick(m, CLAIMS_MOST + 1),
+                                      .aging_ms = chance(m, 50) ? 3000 : 0, .reap = chance(m, 50)};
+        return;
+    }
     switch (pick(m, 4)) {
     case 0:
     case 1:
@@ -299,6 +306,21 @@ static void control_ops(struct model *m)
     ck_assert_msg(a->field == b->field, "seed %" PRIu64 " unit %d: " #field " is %lld and %lld", m->seed, m->unit, \
                   (long long)a->field, (long long)b->field)
 
+static void same_claims(struct model *m, const struct ag_op_run_claim *a, const struct ag_op_run_claim *b)
+{
+    SAME(out_status);
+    SAME(out_attempt);
+    SAME(out_claimed);
+    SAME(out_fresh);
+    SAME(out_blocked);
+    SAME(out_blocked_by);
+    SAME(out_session_id);
+    SAME(out_input_seq);
+    SAME(out_queued_at_ms);
+    SAME(out_deadline_at_ms);
+    SAME(out_priority);
+}
+
 /* What the ops of a unit told. Ids of agents, versions and memories may differ after a removal. */
 static void same_outs(struct model *m, int i)
 {
@@ -318,15 +340,15 @@ static void same_outs(struct model *m, int i)
         SAME(out_blocked);
         SAME(out_blocked_by);
     } else if (m->ops[i]->kind == AG_OP_RUN_CLAIM) {
-        const struct ag_op_run_claim *a = &m->ops[i]->run_claim, *b = &m->twins[i]->run_claim;
-        SAME(out_status);
-        SAME(out_attempt);
-        SAME(out_claimed);
-        SAME(out_fresh);
-        SAME(out_blocked);
-        SAME(out_blocked_by);
-        SAME(out_session_id);
-        SAME(out_input_seq);
+        same_claims(m, &m->ops[i]->run_claim, &m->twins[i]->run_claim);
+    } else if (m->ops[i]->kind == AG_OP_CLAIM_NEXT) {
+        const struct ag_op_claim_next *a = &m->ops[i]->claim_next, *b = &m->twins[i]->claim_next;
+        SAME(out_count);
+        SAME(out_more);
+        for (int k = 0; k < a->out_count; k++) {
+            ck_assert_int_eq(a->claims[k].run_id, b->claims[k].run_id);
+            same_claims(m, &a->claims[k], &b->claims[k]);
+        }
     } else if (m->ops[i]->kind == AG_OP_RUN_CANCEL) {
         const struct ag_op_run_cancel *a = &m->ops[i]->run_cancel, *b = &m->twins[i]->run_cancel;
         SAME(out_ended);
@@ -372,6 +394,8 @@ static void commit(struct model *m)
         m->twins[i] = kit_op_in(&m->b, copy.kind);
         copy.next = m->twins[i]->next;
         *m->twins[i] = copy;
+        if (copy.kind == AG_OP_CLAIM_NEXT)
+            m->twins[i]->claim_next.claims = m->twin_claims;
     }
     a = kit_commit_in(&m->a, &ea);
     if (m->both) {
@@ -399,6 +423,13 @@ static const char *const columns[AGENT_VIEW_LIMIT] = {
 
 static void same_views(struct model *m)
 {
+    struct ag_queue_look x, y;
+
+    ck_assert_int_eq(ag_reader_queue(m->a.reader, true, &x, NULL), AGENT_OK);
+    ck_assert_int_eq(ag_reader_queue(m->b.reader, true, &y, NULL), AGENT_OK);
+    ck_assert_msg(x.is_ready == y.is_ready && x.has_waiting == y.has_waiting && !x.has_dead && !y.has_dead,
+                  "seed %" PRIu64 " unit %d: ready %d and %d, waiting %d and %d", m->seed, m->unit, x.is_ready, y.is_ready,
+                  x.has_waiting, y.has_waiting);
     for (int v = 0; v < AGENT_VIEW_LIMIT; v++) {
         const char *a = kit_rows_in(&m->a, (enum agent_view)v, NULL, columns[v]);
         const char *b = kit_rows_in(&m->b, (enum agent_view)v, NULL, columns[v]);

@@ -108,7 +108,9 @@ static const struct {
     {AGENT_VIEW_TOOL_CALLS, {.status = "failed"}, "call_id", "c2\n"},
     {AGENT_VIEW_TOOL_CALLS, {.name = "calc", .newest_first = true}, "call_id", "c2\nc1\n"},
     {AGENT_VIEW_TOOL_CALLS, {.name = "other"}, "call_id", ""},
-    {AGENT_VIEW_STAGE_MEMORY, {.run_id = 2}, NULL,
+    {AGENT_VIEW_STAGE_MEMORY, {.run_id = 2},
+     "run_id step stage started_at wall_us rss_before_bytes rss_peak_bytes rss_after_bytes heap_peak_bytes heap_net_bytes "
+     "child_rss_peak_bytes commit_us samples attribution peak_source id",
      "2|1|load|2023-11-14T22:13:20.000Z|10|100|200|150|50|-20|-|0|0|exclusive|borders|8193\n"
      "2|1|infer|2023-11-14T22:13:25.000Z|-|-|-|-|-|0|7|-|3|shared|samples|8193\n"
      "2|1|load|2023-11-14T22:13:20.000Z|10|100|200|150|50|-20|-|0|0|exclusive|borders|8194\n"},

@@ -89,16 +89,16 @@ struct parse {
 static void put_real(ag_buf *out, const json_t *value)
 {
     for (size_t digits = 15; digits <= 17; digits++) {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
-        json_auto_t *back = text == NULL ? NULL : json_loads(text, JSON_DECODE_ANY, NULL);
+        char text[64]; /* 17 digits, sign, point, exponent */
+        size_t n = json_dumpb(value, text, sizeof(text), JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+        json_auto_t *back = n > sizeof(text) ? NULL : json_loadb(text, n, JSON_DECODE_ANY, NULL);
         bool same = back != NULL && json_equal(back, value);
 
-        if (text == NULL)
+        if (n == 0 || n > sizeof(text))
             out->failed = AGENT_ENOMEM;
         else if (same || digits == 17)
-            ag_buf_z(out, text);
-        free(text); /* jansson's own */
-        if (text == NULL || same)
+            ag_buf_append(out, text, n);
+        if (out->failed != AGENT_OK || same)
             return;
     }
 }

@@ -176,6 +176,7 @@ agent_status ag_ram_claim_next(struct ag_ram *m, ag_unit *unit, struct ag_op *op
         tried++;
         if (!ag_ram_reserve(m, AG_RAM_OP_LOG))
             return ag_ram_nomem(err);
+        m->unit++; /* rows are saved again from here: so this claim can be taken back alone */
         if ((rc = ag_ram_run_claim(m, unit, &claim, err)) == AGENT_ENOMEM)
             return rc;
         if (rc != AGENT_OK) {
@@ -187,6 +188,6 @@ agent_status ag_ram_claim_next(struct ag_ram *m, ag_unit *unit, struct ag_op *op
             return ag_ram_nomem(err);
         }
     }
-    next->out_more = tried == next->most;
+    next->out_more = tried > 0 && tried == next->most;
     return AGENT_OK;
 }

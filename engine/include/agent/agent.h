@@ -22,6 +22,7 @@
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
 
+#include <agent/cache.h>
 #include <agent/engine.h>
 #include <agent/error.h>
 #include <agent/provider.h>

@@ -25,6 +25,7 @@ typedef struct agent_run_result {
     int steps;    /* model calls that succeeded */
     int attempts; /* times the run was begun (1, more after a crash) */
     bool cache_hit;
+    const char *agent; /* its name; NULL: the run ended before its agent was known */
 } agent_run_result;
 
 enum agent_event_type {
@@ -107,6 +108,70 @@ AGENT_API agent_status agent_run_start(agent_engine *engine, const agent_run_req
 AGENT_API agent_status agent_run_resume(agent_engine *engine, agent_run_id run, agent_event_fn on_event,
                                         void *ctx, agent_run **out, agent_error *err);
 
+/** As agent_run_resume(), but takes the run away from a living process too, one that was suspended for
+ *  example. When that one goes on, what it still wants to write of the run changes nothing, and it
+ *  drops the run. An effect call it was in the middle of is unknown, as after a crash. */
+AGENT_API agent_status agent_run_resume_force(agent_engine *engine, agent_run_id run, agent_event_fn on_event,
+                                              void *ctx, agent_run **out, agent_error *err);
+
+/**
+ * Queues a run and drives nothing: committed when it returns. Whoever works on the file takes it.
+ *
+ * @param request  As for agent_run_start(); on_event and ctx are not used.
+ * @param out_run  With an idempotency_key that was used before: the first request's run.
+ * @retval AGENT_EINVAL, AGENT_ETOOBIG  as agent_run_start()
+ * @retval AGENT_ENOTFOUND              no such agent or session
+ * Thread-safe. Blocks for one commit.
+ */
+AGENT_API agent_status agent_run_enqueue(agent_engine *engine, const agent_run_request *request,
+                                         agent_run_id *out_run, agent_error *err);
+
+/* --- working off the queue ------------------------------------------------------------------------ */
+
+typedef struct agent_work_options {
+    size_t size;
+    int concurrency;         /* runs driven at once; 0: default (64) */
+    bool until_idle;         /* return when nothing is queued any more and all that was taken has ended */
+    int64_t aging_ms;        /* who has waited so long counts one class higher; 0: default (30 s) */
+    agent_event_fn on_event; /* of all runs, each on the worker that drives it; NULL: none */
+    void *ctx;
+} agent_work_options;
+
+#define AGENT_WORK_OPTIONS_INIT { .size = sizeof(agent_work_options) }
+
+/**
+ * Takes queued runs, and those whose process died, and drives them; any number of processes may do so
+ * on one file. Order: high, normal, low, each first in first out, and one running turn in a session.
+ *
+ * Returns after agent_work_stop(), or with until_idle. How the runs end is told by their events; a
+ * run that fails is no failure of this function.
+ *
+ * @param options  NULL: the defaults.
+ * @retval AGENT_EBUSY     this engine is at work already
+ * @retval AGENT_ESTORAGE  the file gave an error; what was taken has been driven to its end
+ * workers = 0: drives on the caller's thread; else blocks it.
+ */
+AGENT_API agent_status agent_work(agent_engine *engine, const agent_work_options *options, agent_error *err);
+
+/**
+ * Ends agent_work(): takes nothing more, and lets it return when what runs has ended. With `now` it
+ * returns at once; its runs go no further once the engine is closed, and stay in the file for the next
+ * that works (their events may come until then). Before agent_work(): ends the next one.
+ * Thread-safe and async-signal-safe.
+ */
+AGENT_API void agent_work_stop(agent_engine *engine, bool now);
+
+/**
+ * Waits until somebody else has committed to the file since the last call that returned AGENT_OK; the
+ * first call returns at once. May return early, on a signal for example. Costs a few wake-ups a second.
+ *
+ * @param timeout_ms  -1: no limit.
+ * @retval AGENT_OK         look again
+ * @retval AGENT_ETIMEDOUT  nothing was committed
+ * For one thread of an engine at a time; an engine that only inspects may do it too.
+ */
+AGENT_API agent_status agent_wait_change(agent_engine *engine, int64_t timeout_ms, agent_error *err);
+
 /** Decides an unknown or waiting call of a run (call_id NULL: all of them) and commits it; the run
  *  is then queued. Drive it with agent_run_resume(). */
 AGENT_API agent_status agent_run_decide(agent_engine *engine, agent_run_id run, const char *call_id,
@@ -123,6 +188,18 @@ AGENT_API agent_status agent_run_decide(agent_engine *engine, agent_run_id run, 
  */
 AGENT_API agent_status agent_run_wait(agent_run *run, int64_t timeout_ms, const agent_run_result **out,
                                       agent_error *err);
+
+/**
+ * Reads how a run stands, whichever process drives it.
+ *
+ * @param out  Given: free with agent_run_result_free(). queue_ms, wall_ms and tokens are -1 while they are
+ *             unknown, steps always is.
+ * @retval AGENT_ENOTFOUND  no such run
+ * Thread-safe (with workers). Blocks for reading.
+ */
+AGENT_API agent_status agent_run_read(agent_engine *engine, agent_run_id run, agent_run_result **out,
+                                      agent_error *err);
+AGENT_API void agent_run_result_free(agent_run_result *result);
 
 /** Asks for the end; the run ends as `cancelled`, or as what it was already ending as.
  *  Thread-safe and async-signal-safe. */

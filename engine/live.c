@@ -1,0 +1,155 @@
+#include "engine/live.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/mem.h"
+#include "engine/run.h"
+
+#define SECOND_NS INT64_C(1000000000)
+
+struct ag_live {
+    agent_engine *engine;
+    _Atomic int64_t due_ns; /* 0: no runs were seen */
+    atomic_bool out;        /* (2); whoever sets it has the rest, until the unit is done */
+    bool written;
+    ag_unit unit;
+    struct ag_op op;
+    char stages[640], cache[256];
+};
+
+struct ag_live *ag_live_new(agent_engine *e)
+{
+    struct ag_live *l = ag_calloc(1, sizeof(*l));
+
+    if (l != NULL)
+        l->engine = e;
+    return l;
+}
+
+void ag_live_free(struct ag_live *l)
+{
+    ag_free(l);
+}
+
+static void count_own(struct ag_worker *w)
+{
+    int64_t runs[AG_STAGE_LIMIT] = {0}, heap[AG_STAGE_LIMIT] = {0};
+
+    for (const struct agent_run *run = w->runs; run != NULL; run = run->next) {
+        if (!run->in_stage)
+            continue;
+        runs[run->stage]++;
+        heap[run->stage] += ag_account_bytes(run->account);
+    }
+    for (int i = 0; i < AG_STAGE_LIMIT; i++) {
+        atomic_store_explicit(&w->live_runs[i], runs[i], memory_order_relaxed);
+        atomic_store_explicit(&w->live_heap[i], heap[i], memory_order_relaxed);
+    }
+}
+
+static void write_stages(struct ag_live *l)
+{
+    agent_engine *e = l->engine;
+    size_t n = 1;
+
+    l->op.live.runs = 0;
+    l->op.live.heap_bytes = e->heap_accounts ? 0 : -1;
+    l->stages[0] = '{';
+    for (int s = 0; s < AG_STAGE_LIMIT; s++) {
+        int64_t runs = 0, heap = 0;
+
+        for (int i = 0; i < e->worker_count; i++) {
+            runs += atomic_load_explicit(&e->workers[i]->live_runs[s], memory_order_relaxed);
+            heap += atomic_load_explicit(&e->workers[i]->live_heap[s], memory_order_relaxed);
+        }
+        if (runs == 0)
+            continue;
+        l->op.live.runs += runs;
+        n += (size_t)snprintf(l->stages + n, sizeof(l->stages) - n, "%s\"%s\":{\"runs\":%lld", n > 1 ? "," : "",
+                              ag_stage_name((enum ag_stage)s), (long long)runs);
+        if (e->heap_accounts) {
+            l->op.live.heap_bytes += heap;
+            n += (size_t)snprintf(l->stages + n, sizeof(l->stages) - n, ",\"heap_bytes\":%lld", (long long)heap);
+        }
+        l->stages[n++] = '}';
+    }
+    l->stages[n++] = '}';
+    l->op.live.stages = (struct ag_str){l->stages, n};
+}
+
+static void write_cache(struct ag_live *l)
+{
+    struct ag_cache_stats c;
+    int n;
+
+    ag_cache_stats(l->engine->cache, &c);
+    n = snprintf(l->cache, sizeof(l->cache),
+                 "{\"entries\":%llu,\"held_bytes\":%llu,\"budget_bytes\":%lld,\"gets\":%llu,\"hits\":%llu,"
+                 "\"policy\":\"%s\"}",
+                 (unsigned long long)c.total.entries, (unsigned long long)c.held_bytes, (long long)c.bytes,
+                 (unsigned long long)c.total.gets, (unsigned long long)c.total.hits, c.policy);
+    l->op.live.cache = (struct ag_str){l->cache, (size_t)n};
+}
+
+/* On the store's thread. A row that failed is not missed: the next one comes. */
+static void on_done(ag_unit *unit)
+{
+    struct ag_live *l = unit->ctx;
+
+    atomic_store(&l->out, false);
+}
+
+static void write_row(struct ag_live *l, int64_t now_ns)
+{
+    agent_engine *e = l->engine;
+
+    memset(&l->op, 0, sizeof(l->op));
+    l->op.kind = AG_OP_LIVE;
+    l->op.live.at_ms = ag_unix_ms(&e->clock);
+    l->op.live.rss_bytes = ag_sampler_rss(&e->sampler, now_ns);
+    write_stages(l);
+    write_cache(l);
+    ag_unit_init(&l->unit, l->op.live.at_ms);
+    ag_unit_add(&l->unit, &l->op);
+    l->unit.lazy = true;
+    l->unit.done = on_done;
+    l->unit.ctx = l;
+    l->written = l->op.live.runs > 0;
+    if (ag_store_submit(e->store, &l->unit))
+        atomic_store(&l->out, false);
+}
+
+void ag_live_tick(struct ag_worker *w, bool waiting)
+{
+    struct ag_live *l = w->engine->live;
+    int64_t now, due;
+
+    if (l == NULL)
+        return;
+    now = ag_mono_ns(&w->engine->clock);
+    due = atomic_load(&l->due_ns);
+    if (due == 0) { /* (1) */
+        if (waiting)
+            (void)atomic_compare_exchange_strong(&l->due_ns, &due, now + SECOND_NS);
+        return;
+    }
+    if (!waiting || now - w->live_at_ns >= SECOND_NS - AG_POLL_MS * INT64_C(500000)) {
+        count_own(w);
+        w->live_at_ns = now;
+    }
+    if (!waiting && atomic_load(&w->engine->active_runs) == 0) {
+        if (!atomic_exchange(&l->out, true)) { /* (3) */
+            atomic_store(&l->due_ns, 0);
+            if (l->written)
+                write_row(l, now);
+            else
+                atomic_store(&l->out, false);
+        }
+        return;
+    }
+    if (now < due || !atomic_compare_exchange_strong(&l->due_ns, &due, now + SECOND_NS))
+        return;
+    if (!atomic_exchange(&l->out, true))
+        write_row(l, now);
+}
