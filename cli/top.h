@@ -16,7 +16,7 @@
 #define TOP_RUNS     20   /* that are running, the longest first */
 #define TOP_ERRORS   5
 #define TOP_NEWEST   1000 /* ended runs are counted among so many */
-#define TOP_STAGED   2000 /* running runs whose stage is looked up, where no owner tells */
+#define TOP_STAGED   2000 /* so many running runs are looked up for their stage, where owners do not tell of all */
 #define TOP_CACHE    100000 /* responses are counted up to so many */
 
 struct top_owner {
@@ -49,8 +49,7 @@ struct top {
     int run_count;
     struct top_error errors[TOP_ERRORS];
     int error_count;
-    bool is_staged; /* the runs by stage are known at least in part */
-    int64_t stage_runs[STAGE_COUNT], stage_heap[STAGE_COUNT];
+    int64_t stage_runs[STAGE_COUNT], stage_heap[STAGE_COUNT]; /* STAGE_OTHER: not known of */
     int64_t responses, cache_entries, cache_bytes, cache_budget, cache_gets, cache_hits;
 };
 

@@ -101,7 +101,6 @@ static bool take_stage(void *ctx, const agent_row *row)
                        : agent_row_int(row, STEP) != 0  ? STAGE_INFER
                                                         : STAGE_OTHER;
 
-    t->is_staged = true;
     t->stage_runs[stage]++;
     for (int i = 0; i < t->run_count; i++)
         if (t->runs[i].id == agent_row_int(row, ID))
@@ -267,7 +266,6 @@ static void read_stages(struct top *t, const char *text)
 
         add_known(&t->stage_runs[stage], number_in(value, "runs"));
         add_known(&t->stage_heap[stage], number_in(value, "heap_bytes"));
-        t->is_staged = true;
     }
     json_decref(stages);
 }
@@ -350,7 +348,7 @@ agent_status top_read(struct cli *cli, struct top *out, agent_error *err)
 {
     struct timespec now;
     struct top t = {0};
-    bool is_told;
+    int64_t told = 0;
     agent_status rc;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
@@ -367,17 +365,16 @@ agent_status top_read(struct cli *cli, struct top *out, agent_error *err)
         ask_memory(&t);
         rc = agent_sql(cli->engine, live_sql, take_live, &t, err);
     }
-    is_told = t.is_staged;
+    for (int i = 0; i < STAGE_COUNT; i++)
+        told += t.stage_runs[i];
     if (rc == AGENT_OK && t.running > 0) {
         struct top looked = {.run_count = t.run_count};
 
         memcpy(looked.runs, t.runs, sizeof(t.runs));
         rc = agent_sql(cli->engine, stages_sql, take_stage, &looked, err);
         memcpy(t.runs, looked.runs, sizeof(t.runs));
-        if (!is_told) { /* what owners tell is newer and has more stages */
+        if (told < t.running) /* what owners tell has more stages; but some have not told yet */
             memcpy(t.stage_runs, looked.stage_runs, sizeof(t.stage_runs));
-            t.is_staged = looked.is_staged;
-        }
     }
     if (rc != AGENT_OK) {
         top_drop(&t);
