@@ -262,10 +262,17 @@ static double ratio_of(const struct bench_series *s, const struct bench_series *
     return r;
 }
 
-static bool reached(enum bench_better better, double value, double target)
+enum verdict { MISSED, REACHED, NOT_MEASURED };
+
+static enum verdict judge(enum bench_better better, double value, double target)
 {
-    return better == BENCH_LESS ? value <= target : value >= target;
+    if (isnan(value))
+        return NOT_MEASURED;
+    return (better == BENCH_LESS ? value <= target : value >= target) ? REACHED : MISSED;
 }
+
+static const char *const verdict_words[] = {"MISSED", "reached", "not measured"};
+static const char *const verdict_json[] = {"false", "true", "null"};
 
 /* --- for people ---------------------------------------------------------------------------------- */
 
@@ -305,6 +312,8 @@ void bench_report_text(const struct bench_run *b, FILE *out)
         struct spread p = spread_of(s->samples, s->count);
         char quartiles[140];
 
+        if (s->count == 0)
+            continue;
         (void)snprintf(quartiles, sizeof(quartiles), "%s .. %s", figure(p.low, t[1], sizeof(t[1])),
                        figure(p.high, t[2], sizeof(t[2])));
         fprintf(out, "  %-44s %14s  %-10s %22s %3zu\n", s->name, figure(p.median, t[0], sizeof(t[0])), s->unit,
@@ -312,17 +321,19 @@ void bench_report_text(const struct bench_run *b, FILE *out)
         if (s->target > 0)
             fprintf(out, "      %s %s %s: %s\n", s->better == BENCH_LESS ? "at most" : "at least",
                     figure(s->target, t[0], sizeof(t[0])), s->unit,
-                    reached(s->better, p.median, s->target) ? "reached" : "MISSED");
+                    verdict_words[judge(s->better, p.median, s->target)]);
         if (s->aim > 0)
             fprintf(out, "      aim %s: %s\n", figure(s->aim, t[0], sizeof(t[0])),
-                    reached(s->better, p.median, s->aim) ? "reached" : "not yet");
+                    judge(s->better, p.median, s->aim) == REACHED ? "reached" : "not yet");
         for (int i = 0; i < s->base_count; i++) {
             double r = ratio_of(s, s->bases[i].series), target = s->bases[i].target;
 
+            if (isnan(r)) /* the baseline is not there */
+                continue;
             fprintf(out, "      %.2f x %s", r, s->bases[i].series->name);
             if (target > 0)
                 fprintf(out, " (%s %.2f: %s)", s->better == BENCH_LESS ? "at most" : "at least", target,
-                        reached(s->better, r, target) ? "reached" : "MISSED");
+                        verdict_words[judge(s->better, r, target)]);
             fputc('\n', out);
         }
     }
@@ -398,7 +409,7 @@ void bench_report_json(const struct bench_run *b, bool first, FILE *out)
         json_field("most", p.most, out);
         if (s->target > 0) {
             json_field("target", s->target, out);
-            fprintf(out, ",\"reached\":%s", reached(s->better, p.median, s->target) ? "true" : "false");
+            fprintf(out, ",\"reached\":%s", verdict_json[judge(s->better, p.median, s->target)]);
         }
         if (s->aim > 0)
             json_field("aim", s->aim, out);
@@ -411,7 +422,7 @@ void bench_report_json(const struct bench_run *b, bool first, FILE *out)
             json_field("ratio", r, out);
             if (s->bases[i].target > 0) {
                 json_field("target", s->bases[i].target, out);
-                fprintf(out, ",\"reached\":%s", reached(s->better, r, s->bases[i].target) ? "true" : "false");
+                fprintf(out, ",\"reached\":%s", verdict_json[judge(s->better, r, s->bases[i].target)]);
             }
             fputc('}', out);
         }

@@ -1,275 +1,372 @@
-/* What every store hands out of the queue of all sessions, and in which order. */
-#include "tests/store_kit.h"
+/*
+ * The queue of all sessions, through the store's interface: what may be taken, in which order, and
+ * that what is given back may be taken again.
+ */
+#include "store_kit.h"
 
-Suite *store_queue_suite(void);
+#define MOST 64
 
-enum { ROOM = 8 };
+static struct ag_op_run_claim claims[MOST];
 
-static struct ag_op_run_claim claims[ROOM];
-
-static struct ag_op_run_create *queued(const char *session, const char *input, int priority)
+static struct ag_op_run_create *enqueue(const char *session, int priority)
 {
-    struct ag_op_run_create *create = kit_create("bob", session, input);
+    struct ag_op_run_create *create = kit_create("bob", session, "hi");
 
     create->claim = false;
     create->priority = priority;
+    kit_ok();
+    ck_assert(!create->out_claimed);
+    ck_assert_int_eq(create->out_attempt, 0);
     return create;
 }
 
-/* Takes from the queue, and tells what was taken: "one two". */
-static const char *taken(int most, int64_t aging_ms)
+static struct ag_op_claim_next *take_aged(int most, int64_t aging_ms)
 {
     struct ag_op_claim_next *next = &kit_add(AG_OP_CLAIM_NEXT)->claim_next;
 
-    next->claims = claims;
-    next->most = most;
-    next->aging_ms = aging_ms;
-    next->reap = true;
+    *next = (struct ag_op_claim_next){.claims = claims, .most = most, .aging_ms = aging_ms, .reap = true};
     kit_ok();
-    ck_assert_int_eq(next->out_more, most > 0 && next->out_count == most);
-    ag_buf_clear(&kit.text);
-    ag_buf_z(&kit.text, "");
-    for (int i = 0; i < next->out_count; i++) {
-        struct ag_run_rec rec;
+    ck_assert_int_le(next->out_count, most);
+    return next;
+}
 
-        ck_assert(claims[i].out_claimed && claims[i].out_fresh);
+static struct ag_op_claim_next *take(int most)
+{
+    return take_aged(most, 0);
+}
+
+/* The ids that were taken, as "1 2 3". */
+static const char *taken(const struct ag_op_claim_next *next)
+{
+    static char text[512];
+    size_t at = 0;
+
+    text[0] = '\0';
+    for (int i = 0; i < next->out_count; i++) {
+        ck_assert(claims[i].out_claimed);
         ck_assert_int_eq(claims[i].out_status, AG_RUN_RUNNING);
-        ck_assert_int_eq(claims[i].out_attempt, 1);
-        ck_assert_int_eq(ag_reader_run(kit.reader, claims[i].run_id, &kit.arena, &rec, &err), AGENT_OK);
-        ck_assert_int_eq(rec.status, AG_RUN_RUNNING);
-        ck_assert_int_eq(rec.input_seq, claims[i].out_input_seq);
-        ck_assert_int_eq(rec.priority, claims[i].out_priority);
-        ag_buf_printf(&kit.text, "%s" AG_STR_FMT, i > 0 ? " " : "", AG_STR_ARG(rec.input));
+        at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%lld", i > 0 ? " " : "", (long long)claims[i].run_id);
     }
-    return ag_buf_view(&kit.text).p;
+    return text;
 }
 
 static struct ag_queue_look look(void)
 {
-    struct ag_queue_look seen;
+    struct ag_queue_look out;
 
-    ck_assert_int_eq(ag_reader_queue(kit.reader, true, &seen, &err), AGENT_OK);
-    ck_assert(!seen.has_dead);
-    return seen;
+    ck_assert_int_eq(ag_reader_queue(kit.reader, true, &out, &err), AGENT_OK);
+    return out;
+}
+
+static void found(void *ctx, const char *line)
+{
+    (void)ctx;
+    ck_abort_msg("%s", line);
+}
+
+static void close_checked(void)
+{
+    agent_error e = AGENT_ERROR_INIT;
+
+    ck_assert_msg(kit.store->vt->check(kit.store, found, NULL, &e) == AGENT_OK, "%s", e.text);
+    kit_close();
+}
+
+/* Ends a run that was taken. */
+static int64_t finish(const struct ag_op_run_claim *claim, enum ag_run_status status)
+{
+    struct ag_op_run_create as = {.out_run_id = claim->run_id, .out_session_id = claim->out_session_id};
+    struct ag_op_run_finish *end;
+
+    kit.unit.fence_run_id = claim->run_id;
+    kit.unit.fence_attempt = claim->out_attempt;
+    (void)kit_step_end(claim->run_id, 1, AG_STEP_SUCCEEDED);
+    end = kit_finish(&as, status);
+    kit_ok();
+    return end->out_next_run_id;
+}
+
+static void open_with_bob(int impl)
+{
+    kit_open(impl);
+    (void)kit_agent("bob");
 }
 
 START_TEST(an_empty_queue_gives_nothing)
 {
-    kit_open(_i);
-    (void)kit_agent("bob");
-    ck_assert_str_eq(taken(ROOM, 0), "");
-    ck_assert(!look().is_ready && !look().has_waiting);
-    (void)kit_run("bob", "s", "live");
-    (void)kit_run("bob", "s", "held");
-    ck_assert_str_eq(taken(ROOM, 0), ""); /* somebody waits with it in hand */
-    ck_assert(!look().is_ready && !look().has_waiting);
-    kit_close();
-}
-END_TEST
-
-START_TEST(runs_are_taken_by_class_and_within_a_class_by_age)
-{
-    kit_open(_i);
-    (void)kit_agent("bob");
-    (void)queued(NULL, "low1", -1);
-    (void)queued(NULL, "normal1", 0);
-    (void)queued(NULL, "high1", 1);
-    (void)queued(NULL, "normal2", 0);
-    (void)queued(NULL, "high2", 1);
-    kit_ok();
-    ck_assert(look().is_ready && look().has_waiting);
-    ck_assert_str_eq(taken(0, 0), "");
-    ck_assert_str_eq(taken(3, 0), "high1 high2 normal1");
-    ck_assert_str_eq(taken(ROOM, 0), "normal2 low1");
-    ck_assert(!look().is_ready && !look().has_waiting);
-    kit_close();
-}
-END_TEST
-
-START_TEST(a_run_that_waited_long_counts_a_class_higher)
-{
-    kit_open(_i);
-    (void)kit_agent("bob");
-    (void)queued(NULL, "low", -1);
-    kit_ok();
-    kit.now += 10000;
-    kit_next(&kit);
-    (void)queued(NULL, "normal", 0);
-    (void)queued(NULL, "high", 1);
-    kit_ok();
-    ck_assert_str_eq(taken(1, 5000), "low"); /* waited twice as long as makes it high, and is the oldest */
-    ck_assert_str_eq(taken(ROOM, 0), "high normal");
-    kit_close();
-}
-END_TEST
-
-START_TEST(of_a_session_one_run_is_taken_and_its_end_makes_room_for_the_next)
-{
-    struct ag_op_run_create *first, *second;
-
-    kit_open(_i);
-    (void)kit_agent("bob");
-    first = queued("s", "s1", 0);
-    second = queued("s", "s2", 1); /* its class does not bring it in front of its own session */
-    (void)queued("t", "t1", 0);
-    kit_ok();
-    ck_assert_str_eq(taken(ROOM, 0), "s1 t1");
-    ck_assert(!look().is_ready && look().has_waiting);
-    ck_assert_str_eq(taken(ROOM, 0), "");
-    first->out_input_seq = 1;
-    first->out_attempt = 1;
-    ck_assert_int_eq(kit_answer(first, "1")->out_next_run_id, second->out_run_id);
-    ck_assert(look().is_ready);
-    ck_assert_str_eq(taken(ROOM, 0), "s2");
-    kit_close();
-}
-END_TEST
-
-START_TEST(a_run_behind_one_that_waits_is_taken_and_closes_it)
-{
-    static const enum agent_effect effects[] = {AGENT_EFFECT_EFFECT};
-    struct ag_op_run_create *first;
-
-    kit_open(_i);
-    (void)kit_agent("bob");
-    first = kit_calling("bob", "s", 1, effects);
-    (void)queued("s", "next", 0);
-    kit_ok();
-    ck_assert(!look().is_ready);
-    (void)kit_call_end(first->out_run_id, 2, AG_CALL_UNKNOWN, NULL);
-    (void)kit_finish(first, AG_RUN_WAITING);
-    kit_ok();
-    ck_assert(look().is_ready);
-    ck_assert_str_eq(taken(ROOM, 0), "next");
-    kit_is(RUNS, "input status", "call|failed\nnext|running\n");
-    kit_close();
-}
-END_TEST
-
-START_TEST(a_decided_run_goes_back_into_the_queue)
-{
-    static const enum agent_effect effects[] = {AGENT_EFFECT_EFFECT};
-    struct ag_op_run_create *run;
     struct ag_op_claim_next *next;
-    struct ag_op *op;
 
-    kit_open(_i);
-    (void)kit_agent("bob");
-    run = kit_calling("bob", "s", 1, effects);
-    op = kit_add(AG_OP_RUN_CLAIM);
-    op->run_claim = (struct ag_op_run_claim){.run_id = run->out_run_id, .force = true};
-    kit_ok();
-    ck_assert_int_eq(op->run_claim.out_status, AG_RUN_WAITING);
+    open_with_bob(_i);
+    next = take(MOST);
+    ck_assert_int_eq(next->out_count, 0);
+    ck_assert(!next->out_more);
     ck_assert(!look().is_ready);
+    ck_assert(!look().has_waiting);
+    ck_assert(!look().has_dead);
+    close_checked();
+}
+END_TEST
+
+START_TEST(what_is_taken_runs_and_says_all_that_a_claim_says)
+{
+    struct ag_op_run_create *create;
+
+    open_with_bob(_i);
+    create = enqueue("s", 1);
+    ck_assert(look().is_ready);
+    ck_assert(look().has_waiting);
+    ck_assert_str_eq(taken(take(MOST)), "1");
+    ck_assert_int_eq(claims[0].out_session_id, create->out_session_id);
+    ck_assert_int_eq(claims[0].out_agent_id, create->out_agent_id);
+    ck_assert_int_eq(claims[0].out_version_id, create->out_version_id);
+    ck_assert_int_eq(claims[0].out_input_seq, 1);
+    ck_assert_int_eq(claims[0].out_attempt, 1);
+    ck_assert_int_eq(claims[0].out_priority, 1);
+    ck_assert_int_eq(claims[0].out_queued_at_ms, create->queued_at_ms);
+    ck_assert(claims[0].out_fresh);
+    kit_is(RUNS, "id status attempts", "1|running|1\n");
+    kit_is(MESSAGES, "seq role text", "1|user|hi\n");
+    ck_assert(!look().is_ready);
+    ck_assert(!look().has_waiting);
+    ck_assert_int_eq(take(MOST)->out_count, 0);
+    close_checked();
+}
+END_TEST
+
+START_TEST(high_comes_before_normal_before_low_and_each_in_the_order_it_came)
+{
+    static const int priorities[] = {-1, 0, 1, 0, 1, -1, 1};
+    struct ag_op_claim_next *next;
+
+    open_with_bob(_i);
+    for (size_t i = 0; i < sizeof(priorities) / sizeof(priorities[0]); i++)
+        (void)enqueue(NULL, priorities[i]);
+    next = take(4);
+    ck_assert_str_eq(taken(next), "3 5 7 2");
+    ck_assert(next->out_more);
+    next = take(MOST);
+    ck_assert_str_eq(taken(next), "4 1 6");
+    ck_assert(!next->out_more);
+    close_checked();
+}
+END_TEST
+
+/* The kit's clock moves a second with each commit. */
+START_TEST(who_waited_counts_one_class_higher_for_each_age)
+{
+    open_with_bob(_i);
+    (void)enqueue(NULL, -1); /* 1 */
+    (void)enqueue(NULL, -1); /* 2 */
+    for (int i = 0; i < 4; i++)
+        (void)enqueue(NULL, 0); /* 3 to 6 */
+    (void)enqueue(NULL, 1); /* 7; then 1 waited 7 s, 2 6 s, 3 5 s, 4 4 s … */
+    ck_assert_str_eq(taken(take_aged(1, 3500)), "1"); /* two ages: high, and before 7 */
+    ck_assert_str_eq(taken(take_aged(2, 3500)), "2 3");
+    ck_assert_str_eq(taken(take_aged(1, 100000)), "7"); /* nobody is so old */
+    ck_assert_str_eq(taken(take_aged(MOST, 100000)), "4 5 6");
+    close_checked();
+}
+END_TEST
+
+START_TEST(of_a_session_one_run_is_taken_and_its_end_lets_the_next_one_come)
+{
+    open_with_bob(_i);
+    (void)enqueue("a", 0);
+    (void)enqueue("a", 1); /* does not overtake its own session */
+    (void)enqueue("a", 0);
+    (void)enqueue("b", 0);
+    ck_assert_str_eq(taken(take(MOST)), "1 4");
+    ck_assert(!look().is_ready);
+    ck_assert(look().has_waiting);
+    ck_assert_int_eq(take(MOST)->out_count, 0);
+    claims[0] = (struct ag_op_run_claim){.run_id = 1, .out_session_id = 1, .out_attempt = 1};
+    ck_assert_int_eq(finish(&claims[0], AG_RUN_SUCCEEDED), 2);
+    ck_assert_str_eq(taken(take(MOST)), "2");
+    ck_assert_int_eq(claims[0].out_input_seq, 2);
+    ck_assert_int_eq(finish(&claims[0], AG_RUN_FAILED), 3);
+    ck_assert_str_eq(taken(take(MOST)), "3");
+    close_checked();
+}
+END_TEST
+
+START_TEST(a_run_that_somebody_waits_with_is_not_taken)
+{
+    struct ag_op_run_create *first, *held;
+
+    open_with_bob(_i);
+    first = kit_run("bob", "s", "one");
+    held = kit_run("bob", "s", "two");
+    (void)enqueue("s", 0);
+    ck_assert_int_eq(take(MOST)->out_count, 0);
+    (void)kit_answer(first, "1");
+    ck_assert_int_eq(take(MOST)->out_count, 0); /* the held one is next */
+    ck_assert(!look().is_ready);
+    kit_add(AG_OP_RUN_CANCEL)->run_cancel.run_id = held->out_run_id;
+    kit_ok();
+    ck_assert_str_eq(taken(take(MOST)), "3");
+    close_checked();
+}
+END_TEST
+
+START_TEST(a_queued_run_that_is_cancelled_is_not_taken_and_the_next_one_is)
+{
+    open_with_bob(_i);
+    (void)enqueue("s", 0);
+    (void)enqueue("s", 0);
+    (void)enqueue("s", 0);
+    kit_add(AG_OP_RUN_CANCEL)->run_cancel.run_id = 2; /* in the middle: nobody's turn comes by it */
+    kit_ok();
+    kit_add(AG_OP_RUN_CANCEL)->run_cancel.run_id = 1;
+    kit_ok();
+    ck_assert_str_eq(taken(take(MOST)), "3");
+    kit_is(RUNS, "id status", "1|cancelled\n2|cancelled\n3|running\n");
+    close_checked();
+}
+END_TEST
+
+START_TEST(a_run_that_waits_for_a_decision_holds_nobody_up_and_comes_back_decided)
+{
+    static const enum agent_effect acts[] = {AGENT_EFFECT_EFFECT};
+    struct ag_op_run_create *run;
+    struct ag_op_run_claim *claim;
+
+    open_with_bob(_i);
+    run = kit_calling("bob", "s", 1, acts);
+    claim = &kit_add(AG_OP_RUN_CLAIM)->run_claim;
+    claim->run_id = run->out_run_id;
+    claim->force = true; /* as if its owner had died in the call */
+    kit_ok();
+    ck_assert_int_eq(claim->out_status, AG_RUN_WAITING);
+    ck_assert_int_eq(take(MOST)->out_count, 0);
     kit_add(AG_OP_RUN_DECIDE)->run_decide = (struct ag_op_run_decide){.run_id = run->out_run_id, .approve = true};
     kit_ok();
     ck_assert(look().is_ready);
-    next = &kit_add(AG_OP_CLAIM_NEXT)->claim_next;
-    next->claims = claims;
-    next->most = ROOM;
-    kit_ok();
-    ck_assert_int_eq(next->out_count, 1);
-    ck_assert(claims[0].out_claimed && !claims[0].out_fresh);
-    ck_assert_int_eq(claims[0].run_id, run->out_run_id);
+    ck_assert_str_eq(taken(take(MOST)), "1");
+    ck_assert(!claims[0].out_fresh);
     ck_assert_int_eq(claims[0].out_attempt, 3);
-    kit_close();
+    close_checked();
 }
 END_TEST
 
-START_TEST(what_is_cancelled_or_removed_is_not_taken)
+START_TEST(a_turn_behind_one_that_came_to_wait_may_be_taken)
 {
-    struct ag_op_run_create *cancelled, *removed;
+    static const enum agent_effect acts[] = {AGENT_EFFECT_EFFECT};
+    struct ag_op_run_create *run;
+    struct ag_op_run_claim *claim;
 
-    kit_open(_i);
-    (void)kit_agent("bob");
-    cancelled = queued("s", "s1", 0);
-    (void)queued("s", "s2", 0);
-    removed = queued("t", "t1", 0);
+    open_with_bob(_i);
+    run = kit_calling("bob", "s", 1, acts);
+    (void)enqueue("s", 0);
+    ck_assert(!look().is_ready);
+    claim = &kit_add(AG_OP_RUN_CLAIM)->run_claim;
+    claim->run_id = run->out_run_id;
+    claim->force = true;
     kit_ok();
-    kit_add(AG_OP_RUN_CANCEL)->run_cancel.run_id = cancelled->out_run_id;
-    kit_ok();
-    kit_add(AG_OP_SESSION_RM)->session_rm.session_id = removed->out_session_id;
-    kit_ok();
-    ck_assert_str_eq(taken(ROOM, 0), "s2");
-    ck_assert(!look().is_ready && !look().has_waiting);
-    kit_close();
+    ck_assert_str_eq(taken(take(MOST)), "2");
+    kit_is(RUNS, "id status", "1|failed\n2|running\n");
+    close_checked();
 }
 END_TEST
 
-START_TEST(a_taking_that_is_taken_back_leaves_the_queue_as_it_was)
+START_TEST(what_is_claimed_by_its_number_is_not_in_the_queue_any_more)
+{
+    struct ag_op_run_claim *claim;
+
+    open_with_bob(_i);
+    (void)enqueue("s", 0);
+    (void)enqueue("t", 0);
+    claim = &kit_add(AG_OP_RUN_CLAIM)->run_claim;
+    claim->run_id = 1;
+    kit_ok();
+    ck_assert(claim->out_claimed);
+    ck_assert_str_eq(taken(take(MOST)), "2");
+    close_checked();
+}
+END_TEST
+
+START_TEST(what_is_removed_is_not_in_the_queue_any_more)
+{
+    open_with_bob(_i);
+    (void)kit_agent("eve");
+    (void)enqueue("s", 0);
+    (void)enqueue("t", 0);
+    kit_add(AG_OP_SESSION_RM)->session_rm.session_id = 1;
+    kit_ok();
+    ck_assert_str_eq(taken(take(1)), "2");
+    ck_assert_int_eq(finish(&claims[0], AG_RUN_SUCCEEDED), 0);
+    (void)enqueue(NULL, 0);
+    kit_add(AG_OP_AGENT_RM)->name.name = S("bob");
+    kit_ok();
+    ck_assert(!look().is_ready);
+    ck_assert(!look().has_waiting);
+    ck_assert_int_eq(take(MOST)->out_count, 0);
+    close_checked();
+}
+END_TEST
+
+START_TEST(a_unit_that_fails_after_it_took_runs_leaves_them_in_the_queue)
 {
     struct ag_op_claim_next *next;
 
-    kit_open(_i);
-    (void)kit_agent("bob");
-    (void)queued(NULL, "one", 0);
-    (void)queued("s", "two", 0);
-    (void)queued("s", "three", 0);
-    kit_ok();
+    open_with_bob(_i);
+    (void)enqueue("s", 0);
+    (void)enqueue("s", 0);
+    (void)enqueue("t", -1);
     next = &kit_add(AG_OP_CLAIM_NEXT)->claim_next;
-    next->claims = claims;
-    next->most = ROOM;
-    kit_add(AG_OP_TOOL_RM)->name.name = S("missing");
+    *next = (struct ag_op_claim_next){.claims = claims, .most = MOST};
+    kit_add(AG_OP_TOOL_RM)->name.name = S("there is none");
     kit_fails(AGENT_ENOTFOUND);
-    kit_is(RUNS, "status", "queued\nqueued\nqueued\n");
-    ck_assert(look().is_ready && look().has_waiting);
-    ck_assert_str_eq(taken(ROOM, 0), "one two");
-    ck_assert_msg(kit.store->vt->check(kit.store, NULL, NULL, &err) == AGENT_OK || _i != KIT_MEMORY, "%s", err.text);
-    kit_close();
+    kit_is(RUNS, "id status attempts", "1|queued|0\n2|queued|0\n3|queued|0\n");
+    ck_assert_str_eq(taken(take(MOST)), "1 3");
+    close_checked();
 }
 END_TEST
 
-/* The session has used all its message numbers: its next run could be tried for ever. */
-START_TEST(a_run_that_can_never_be_claimed_fails_and_the_rest_goes_on)
+/* Turns of sessions that become free in any order still come by their numbers. */
+START_TEST(what_becomes_ready_late_takes_its_place_by_its_number)
 {
-    struct ag_op_run_create *full;
-    int rounds = 0;
+    enum { SESSIONS = 9, TURNS = 3 };
+    static const int order[SESSIONS] = {4, 0, 8, 2, 6, 1, 7, 3, 5};
+    char name[8];
 
-    kit_open(_i);
-    (void)kit_agent("bob");
-    full = kit_run("bob", "full", "fills it");
-    (void)kit_message(full, (1 << AG_SEQ_BITS) - 1, AG_ROLE_ASSISTANT, "the last number");
-    (void)kit_step_end(full->out_run_id, 1, AG_STEP_SUCCEEDED);
-    (void)kit_finish(full, AG_RUN_SUCCEEDED);
-    kit_ok();
-    (void)queued("full", "never", -1);
-    (void)queued(NULL, "before", -_i % 2); /* taken first, of its class or of another */
-    (void)queued("full", "never too", 0);
-    (void)queued(NULL, "after", -1);
-    kit_ok();
-    while (look().is_ready) { /* the second of its session may come in the same round or in the next */
-        struct ag_op_claim_next *next = &kit_add(AG_OP_CLAIM_NEXT)->claim_next;
+    open_with_bob(_i);
+    for (int s = 0; s < SESSIONS; s++)
+        for (int t = 0; t < TURNS; t++) {
+            (void)snprintf(name, sizeof(name), "s%d", s);
+            (void)enqueue(name, 0);
+        }
+    ck_assert_int_eq(take(SESSIONS)->out_count, SESSIONS);
+    for (int i = 0; i < SESSIONS; i++) { /* their first turns end in an order of their own */
+        struct ag_op_run_claim first = {.run_id = order[i] * TURNS + 1, .out_session_id = order[i] + 1, .out_attempt = 1};
 
-        ck_assert_int_lt(rounds++, 3);
-        next->claims = claims;
-        next->most = ROOM;
-        kit_ok();
-        ck_assert_int_eq(next->out_count, rounds == 1 ? 2 : 0);
+        ck_assert_int_eq(finish(&first, AG_RUN_SUCCEEDED), order[i] * TURNS + 2);
     }
-    kit_is(RUNS, "input status",
-           "fills it|succeeded\nnever|failed\nbefore|running\nnever too|failed\nafter|running\n");
-    ck_assert(!look().has_waiting);
-    ck_assert_str_ne(kit_rows(AGENT_VIEW_RUNS, KIT_RUN(full->out_run_id + 1), "error"), "-\n");
-    kit_close();
+    ck_assert_str_eq(taken(take(4)), "2 5 8 11");
+    ck_assert_str_eq(taken(take(MOST)), "14 17 20 23 26");
+    close_checked();
 }
 END_TEST
 
-#define EACH(test) tcase_add_loop_test(tests, test, 0, KIT_LAST)
-
+Suite *store_queue_suite(void);
 Suite *store_queue_suite(void)
 {
     Suite *suite = suite_create("store queue");
-    TCase *tests = tcase_create("queue");
+    TCase *queue = tcase_create("queue");
 
-    EACH(an_empty_queue_gives_nothing);
-    EACH(runs_are_taken_by_class_and_within_a_class_by_age);
-    EACH(a_run_that_waited_long_counts_a_class_higher);
-    EACH(of_a_session_one_run_is_taken_and_its_end_makes_room_for_the_next);
-    EACH(a_run_behind_one_that_waits_is_taken_and_closes_it);
-    EACH(a_decided_run_goes_back_into_the_queue);
-    EACH(what_is_cancelled_or_removed_is_not_taken);
-    EACH(a_taking_that_is_taken_back_leaves_the_queue_as_it_was);
-    EACH(a_run_that_can_never_be_claimed_fails_and_the_rest_goes_on);
-    suite_add_tcase(suite, tests);
+    tcase_set_timeout(queue, 60);
+    tcase_add_loop_test(queue, an_empty_queue_gives_nothing, 0, KIT_LAST);
+    tcase_add_loop_test(queue, what_is_taken_runs_and_says_all_that_a_claim_says, 0, KIT_LAST);
+    tcase_add_loop_test(queue, high_comes_before_normal_before_low_and_each_in_the_order_it_came, 0, KIT_LAST);
+    tcase_add_loop_test(queue, who_waited_counts_one_class_higher_for_each_age, 0, KIT_LAST);
+    tcase_add_loop_test(queue, of_a_session_one_run_is_taken_and_its_end_lets_the_next_one_come, 0, KIT_LAST);
+    tcase_add_loop_test(queue, a_run_that_somebody_waits_with_is_not_taken, 0, KIT_LAST);
+    tcase_add_loop_test(queue, a_queued_run_that_is_cancelled_is_not_taken_and_the_next_one_is, 0, KIT_LAST);
+    tcase_add_loop_test(queue, a_run_that_waits_for_a_decision_holds_nobody_up_and_comes_back_decided, 0, KIT_LAST);
+    tcase_add_loop_test(queue, a_turn_behind_one_that_came_to_wait_may_be_taken, 0, KIT_LAST);
+    tcase_add_loop_test(queue, what_is_claimed_by_its_number_is_not_in_the_queue_any_more, 0, KIT_LAST);
+    tcase_add_loop_test(queue, what_is_removed_is_not_in_the_queue_any_more, 0, KIT_LAST);
+    tcase_add_loop_test(queue, a_unit_that_fails_after_it_took_runs_leaves_them_in_the_queue, 0, KIT_LAST);
+    tcase_add_loop_test(queue, what_becomes_ready_late_takes_its_place_by_its_number, 0, KIT_LAST);
+    suite_add_tcase(suite, queue);
     return suite;
 }
