@@ -114,5 +114,7 @@ void bench_cold(struct bench_run *b);
 void bench_concurrency(struct bench_run *b);
 void bench_delayed(struct bench_run *b);
 void bench_streams(struct bench_run *b);
+void bench_cache_coherence(struct bench_run *b);
+void bench_cache_end_to_end(struct bench_run *b);
 
 #endif

@@ -7,3 +7,7 @@ foreach(name cache_paper cache_trace cache_speed)
     target_link_libraries(${name} PRIVATE bench_traces agent_cache)
 endforeach()
 target_link_libraries(cache_speed PRIVATE PkgConfig::SQLITE)
+
+# And those of the cache before a file, in agent-bench's table.
+target_sources(agent-bench PRIVATE cache_coherence.c cache_end_to_end.c)
+target_link_libraries(agent-bench PRIVATE bench_traces agent_cache)

@@ -39,6 +39,10 @@ static const struct bench benches[] = {
      bench_concurrency},
     {"delayed", "answers after 500 ms: thousands of runs in flight", "runs/s", bench_delayed},
     {"streams", "1,000 streams of 20 chunks a second: what the engine adds to each chunk", "ms", bench_streams},
+    {"cache_coherence", "reads through the cache while another process commits each ms; none may be stale", "ns",
+     bench_cache_coherence},
+    {"cache_end_to_end", "agentmix against a file through caches of 0, 100, 200, 300 MB: time, and RSS", "ms",
+     bench_cache_end_to_end},
 };
 
 #define BENCH_COUNT (sizeof(benches) / sizeof(benches[0]))

@@ -90,6 +90,7 @@ struct cli {
     const char *db_flag;
     char *db_path, *db_source; /* set by cli_db_path() */
     agent_engine *engine;
+    int workers; /* threads of the engine that drive runs; 0: this one does */
     struct keys {
         bool is_loaded;
         char *text; /* the file, cut into NAME\0value\0; overwritten before it is freed */

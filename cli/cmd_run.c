@@ -7,6 +7,7 @@
 
 #include "cli/agent_config.h"
 #include "cli/drive.h"
+#include "cli/each.h"
 #include "cli/signals.h"
 
 /* --- the prompt ---------------------------------------------------------------------------------------- */
@@ -117,6 +118,12 @@ static int run(struct cli *cli, const struct args *args)
     int rc;
 
     signals_install();
+    if (args_has(args, "each")) {
+        if ((rc = fill_request(cli, args, &request, &options)) == EXIT_OK)
+            rc = each_run(cli, args, &request);
+        free(options);
+        return rc;
+    }
     drive_init(&drive, cli, args->at[0]);
     if ((rc = fill_request(cli, args, &request, &options)) == EXIT_OK &&
         (rc = read_prompt(cli, args, &prompt)) == EXIT_OK && (rc = cli_open(cli, NEED_CREATE, args)) == EXIT_OK) {
@@ -147,6 +154,12 @@ static const struct option options[] = {
     {"option", 'o', "KEY=VALUE", "laid over the agent's options for this run"},
     {"cache", 0, "on|off|read-only|refresh", "answers kept before: use and keep, or anew (the agent's)"},
     {"idempotency-key", 0, "KEY", "a second run with it is the first one"},
+    {"each", 0, "FILE", "one run for each line of it (- is stdin)"},
+    {"jobs", 'j', "N", "with --each: so many at once (4)"},
+    {"out", 0, "FILE", "with --each: where the results go; goes on where it was cut off"},
+    {"unordered", 0, NULL, "with --each: results as they come, not in the order of the lines"},
+    {"max-failures", 0, "N", "with --each: stop once so many lines have failed"},
+    {"restart", 0, NULL, "with --out: begin anew, whatever is there"},
     {0},
 };
 
@@ -155,16 +168,22 @@ static const char *const examples[] = {
     "run demo -c 'And half of it?'",
     "git diff | agentctl run reviewer -",
     "run demo @question.txt --jsonl",
+    "run demo --each prompts.jsonl -j 8 --out answers.jsonl",
     NULL,
 };
 
 const struct command cmd_run = {
     .name = "run",
-    .synopsis = "NAME [PROMPT | @FILE | -]",
+    .synopsis = "NAME [PROMPT | @FILE | - | --each FILE]",
     .summary = "ask an agent; the answer goes to stdout",
     .text = "Without PROMPT, or with -, standard input is the prompt. Without -S or -c the\n"
             "run has a session of its own. On a terminal the answer is shown as it comes,\n"
-            "elsewhere once it is committed.",
+            "elsewhere once it is committed.\n"
+            "\n"
+            "--each runs a file of lines {\"prompt\": …, \"session\"?: …, \"id\"?: …} or bare JSON\n"
+            "strings, and writes a line of results for each; a line that is wrong has its error\n"
+            "there. With --out the same command goes on after ^C or a crash: what has run does\n"
+            "not run again, and a batch that is complete is left alone.",
     .options = options,
     .shared = cli_driving,
     .examples = examples,

@@ -532,9 +532,10 @@ const struct command cmd_stats = {
     .name = "stats",
     .synopsis = "[RUN | AGENT]",
     .summary = "time and memory of a run by stage, or of many runs",
-    .text = "RUN: its stages in a table and on a line of time. Else p50, p95 and max, by stage\n"
-            "or by what --by says, of at most the newest million rows. - is unknown; ~ is\n"
-            "shared: other runs were in a stage too. In a pipe: plain numbers, us and bytes.",
+    .text = "RUN: its stages in a table and on a line of time. Else p50, p95 and max, by\n"
+            "stage or by what --by says, of at most the newest million rows. - is unknown;\n"
+            "~ is shared: other runs were in a stage too. In a pipe: plain numbers, us and\n"
+            "bytes.",
     .options = options,
     .examples = examples,
     .complete = "run",

@@ -60,7 +60,8 @@ static void tell_counts(struct out *out, const struct top *t)
     out_text(out, "stages    ");
     for (enum stage s = 0; s < STAGE_COUNT; s++)
         if (t->stage_runs[s] > 0) {
-            out_fmt(out, "%s%s %lld", is_any ? ", " : "", s == STAGE_OTHER ? "unknown" : stage_word(s), (long long)t->stage_runs[s]);
+            out_fmt(out, "%s%s %lld", is_any ? ", " : "", s == STAGE_OTHER ? "unknown" : stage_word(s),
+                    (long long)t->stage_runs[s]);
             if (t->stage_heap[s] != UNKNOWN)
                 out_fmt(out, " (%s)", amount_bytes(t->stage_heap[s]).text);
             is_any = true;
@@ -456,8 +457,8 @@ const struct command cmd_top = {
     .name = "top",
     .synopsis = "",
     .summary = "what goes on: runs by stage, owners and their memory, the queue",
-    .text = "Owners are the processes that drive runs. RSS is read from the process where it is\n"
-            "on this host; runs by stage and heap are what owners tell once a second. - is\n"
+    .text = "Owners are the processes that drive runs. RSS is read from the process where it\n"
+            "is on this host; runs by stage and heap are what owners tell once a second. - is\n"
             "unknown. On a terminal until q; in a pipe once.",
     .options = options,
     .examples = examples,

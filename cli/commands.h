@@ -13,7 +13,7 @@ extern const struct command cmd_memory_ls, cmd_memory_set, cmd_memory_search, cm
 extern const struct command cmd_cache_stats, cmd_cache_ls, cmd_cache_show, cmd_cache_rm, cmd_cache_clear, cmd_cache_resize;
 extern const struct command cmd_session_ls, cmd_session_show, cmd_session_rm;
 extern const struct command cmd_db_path, cmd_db_check, cmd_db_backup, cmd_db_migrate, cmd_sql, cmd_doctor;
-extern const struct command cmd_stats, cmd_top;
+extern const struct command cmd_stats, cmd_top, cmd_bench_cache;
 extern const struct command cmd_limits, cmd_limits_show, cmd_limits_set, cmd_limits_reset;
 extern const struct command cmd_help, cmd_version, cmd_completion;
 

@@ -174,7 +174,7 @@ void drive_event(void *ctx, const agent_event *ev)
 
 /* --- the end --------------------------------------------------------------------------------------------- */
 
-static void write_error(struct out *out, const agent_error *err)
+void drive_put_error(struct out *out, const agent_error *err)
 {
     put_key(out, "error");
     if (err->status == AGENT_OK) {
@@ -218,7 +218,7 @@ static void write_result(struct out *out, const char *agent, agent_run_id run, a
         put_strn(out, r->output, r->output_bytes);
     else
         put_null(out);
-    write_error(out, err);
+    drive_put_error(out, err);
     put_key(out, "input_tokens");
     put_unknown(out, r == NULL ? -1 : r->input_tokens);
     put_key(out, "output_tokens");

@@ -40,6 +40,8 @@ int drive_resume(struct drive *d, int64_t run);
 
 /* Tells the end of a run that somebody else drove: as if we had. Returns its exit code. */
 int drive_tell(struct drive *d, const agent_run_result *result);
+/* The key "error" and its value; null where the status is AGENT_OK. */
+void drive_put_error(struct out *out, const agent_error *err);
 /* The result object of a run that ended, as a line. */
 void drive_write_result(struct out *out, const agent_run_result *result);
 /* The result object of a run that never began; the error is cli->last. */

@@ -12,11 +12,12 @@ static const struct section {
     const char *title;
     const char *const *names;
 } sections[] = {
-    {"agents and runs", (const char *const[]){"create", "run", "list", "show", "edit", "rm", "logs", "cancel", NULL}},
+    {"agents and runs", (const char *const[]){"create", "run", "list", "show", "edit", "rm", "logs", "stats", "top",
+                                              "cancel", NULL}},
     {"after a crash", (const char *const[]){"resume", "approve", "deny", NULL}},
     {"what agents have", (const char *const[]){"tool", "memory", "session", "cache", NULL}},
-    {"the file", (const char *const[]){"db", "sql", "doctor", NULL}},
-    {"this program", (const char *const[]){"help", "version", "completion", NULL}},
+    {"the file", (const char *const[]){"db", "sql", "limits", "doctor", NULL}},
+    {"this program", (const char *const[]){"bench", "help", "version", "completion", NULL}},
 };
 
 static const struct {
@@ -27,6 +28,8 @@ static const struct {
     {"session", "ls, show, rm: conversations"},
     {"cache", "stats, ls, show, rm, clear, resize: answers used again"},
     {"db", "path, check, backup, migrate"},
+    {"limits", "every limit, its unit and what going over it gives; show, set, reset"},
+    {"bench", "cache: what a front cache would make of a trace"},
 };
 
 static const char *summary_of(const char *name)

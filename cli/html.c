@@ -78,7 +78,8 @@ static void summary(struct out *out, struct groups *g)
 {
     out_text(out, "<h2>All its stages</h2>\n<div class=\"scroll\"><table>\n"
                   "<tr><th class=\"l\" rowspan=\"2\">stage</th><th rowspan=\"2\">count</th><th colspan=\"3\">time</th>"
-                  "<th colspan=\"3\">heap peak</th><th colspan=\"3\">RSS growth</th><th colspan=\"3\">tool processes</th></tr>\n<tr>");
+                  "<th colspan=\"3\">heap peak</th><th colspan=\"3\">RSS growth</th>"
+                  "<th colspan=\"3\">tool processes</th></tr>\n<tr>");
     for (int f = 0; f < FIGURE_COUNT; f++)
         out_text(out, "<th>p50</th><th>p95</th><th>max</th>");
     out_text(out, "</tr>\n");
@@ -86,7 +87,7 @@ static void summary(struct out *out, struct groups *g)
         summary_row(out, &g->at[i]);
     out_text(out, "</table></div>\n<p class=\"dim\">- is unknown.");
     if (g->shared > 0)
-        out_fmt(out, " RSS growth is of stages that had the process for themselves: %lld of %lld were shared with other runs.",
+        out_fmt(out, " RSS growth is of stages that had the process for themselves: %lld of %lld were shared.",
                 (long long)g->shared, (long long)g->seen);
     if (g->is_cut)
         out_fmt(out, " Only the newest %lld stages are counted.", (long long)g->seen);
@@ -148,9 +149,10 @@ static int write_runs(struct cli *cli, struct out *out, struct runs *runs)
     agent_error err = AGENT_ERROR_INIT;
     int rc = EXIT_OK;
 
-    out_fmt(out, "<h2>The last %zu runs</h2>\n<p class=\"dim\">%zu succeeded, %zu failed.</p>\n", runs->count, runs->succeeded,
-            runs->failed);
-    out_text(out, "<div class=\"scroll\"><table>\n<tr><th>run</th><th class=\"l\">queued at (UTC)</th><th class=\"l\">status</th>"
+    out_fmt(out, "<h2>The last %zu runs</h2>\n<p class=\"dim\">%zu succeeded, %zu failed.</p>\n", runs->count,
+            runs->succeeded, runs->failed);
+    out_text(out, "<div class=\"scroll\"><table>\n"
+                  "<tr><th>run</th><th class=\"l\">queued at (UTC)</th><th class=\"l\">status</th>"
                   "<th>queue</th><th>time</th><th>RSS peak</th><th>heap peak</th><th>tools</th><th class=\"l\">error</th></tr>\n");
     for (size_t i = 0; rc == EXIT_OK && i < runs->count; i++) {
         struct stats s;

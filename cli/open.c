@@ -23,6 +23,7 @@ const struct option cli_driving[] = {
     {"durability", 0, "power|process", "what an answer survives (default: power)"},
     {"cache-bytes", 0, "SIZE", "memory for the front cache (64MB)"},
     {"sample-interval", 0, "DUR", "between two memory readings; 0: none"},
+    {"memory-limit", 0, "SIZE", "refuse runs at this RSS (none)"},
     {"proxy", 0, "URL", "for requests to providers"},
     {0},
 };
@@ -280,7 +281,7 @@ int cli_open(struct cli *cli, enum need need, const struct args *args)
         return rc;
     options.path = cli->db_path;
     options.flags = need == NEED_READ ? AGENT_OPEN_INSPECT : need == NEED_CREATE ? AGENT_OPEN_CREATE : 0u;
-    options.workers = 0;
+    options.workers = cli->workers;
     options.secret = secret;
     options.secret_ctx = cli;
     if (cli->log_level >= 0) {
@@ -289,16 +290,21 @@ int cli_open(struct cli *cli, enum need need, const struct args *args)
     }
     if (args != NULL) {
         const char *durability = args_value(args, "durability"), *size = args_value(args, "cache-bytes");
+        const char *limit = args_value(args, "memory-limit");
 
         if (durability != NULL && strcmp(durability, "process") == 0)
             options.durability = AGENT_DURABILITY_PROCESS;
         if (size != NULL && !text_size(size, &options.cache_bytes))
             return cli_usage(cli, "for example 64MB, 512KB or 0", "--cache-bytes: '%s' is no size", size);
+        if (limit != NULL && (!text_size(limit, &options.memory_limit_bytes) || options.memory_limit_bytes == 0))
+            return cli_usage(cli, "for example 512MB", "--memory-limit: '%s' is no size", limit);
         if ((rc = cli_duration(cli, args, "sample-interval", &interval)) != EXIT_OK)
             return rc;
         if (interval >= 0)
             options.sample_interval_ms = interval == 0 ? -1 : interval > INT_MAX ? INT_MAX : (int)interval;
         options.proxy = args_value(args, "proxy");
+        /* What runs make SQLite, jansson and libcurl take is counted; this process is ours to change. */
+        (void)agent_memory_hooks(AGENT_MEMORY_JSON | AGENT_MEMORY_SQLITE | AGENT_MEMORY_CURL, NULL);
     }
     options.ca_file = variable("SSL_CERT_FILE");
     options.tool_env = tool_env(env);

@@ -17,7 +17,11 @@
 #include "cli/cmd.h"
 #include "cli/units.h"
 
-enum stage { STAGE_QUEUE, STAGE_LOAD, STAGE_PREPARE, STAGE_INFER, STAGE_RESPOND, STAGE_TOOL, STAGE_RECLAIM, STAGE_OTHER, STAGE_COUNT };
+enum stage {
+    STAGE_QUEUE, STAGE_LOAD, STAGE_PREPARE, STAGE_INFER, STAGE_RESPOND, STAGE_TOOL, STAGE_RECLAIM,
+    STAGE_OTHER, /* of a later version, or not known */
+    STAGE_COUNT
+};
 
 const char *stage_word(enum stage stage);
 enum stage stage_of(const char *word, size_t bytes);

@@ -340,12 +340,14 @@ agent_status groups_read(struct cli *cli, enum by by, const struct span *span, s
     of_calls = where("c.id", "(SELECT r.agent_id FROM run r WHERE r.id = c.id >> 12)", first, span->agent_id);
     switch (by) {
     case BY_STAGE:
-        rc = read_sql(cli, cli_format(FIRST "SELECT " PLACE(1) ", " PLACE(3) ", " PLACE(4) ", " PLACE(6) ", " PLACE(7) ", " PLACE(9)
+        rc = read_sql(cli,
+                      cli_format(FIRST "SELECT " PLACE(1) ", " PLACE(3) ", " PLACE(4) ", " PLACE(6) ", " PLACE(7) ", " PLACE(9)
                                       ", " SHARED STAGES "%s ORDER BY s.id DESC", of_stages), take_stage, &g, err);
         break;
     case BY_AGENT:
     case BY_MODEL:
-        rc = read_sql(cli, cli_format(FIRST "SELECT s.id, %s, r.wall_us, " PLACE(4) ", " PLACE(6) ", " PLACE(7) ", " PLACE(9) ", " SHARED
+        rc = read_sql(cli,
+                      cli_format(FIRST "SELECT s.id, %s, r.wall_us, " PLACE(4) ", " PLACE(6) ", " PLACE(7) ", " PLACE(9) ", " SHARED
                                       " FROM stage s CROSS JOIN json_each(s.rows) j CROSS JOIN run r ON r.id = s.id >> 12"
                                       "%s ORDER BY s.id DESC",
                                       by == BY_AGENT ? "(SELECT a.name FROM agent a WHERE a.id = r.agent_id)"
@@ -356,8 +358,9 @@ agent_status groups_read(struct cli *cli, enum by by, const struct span *span, s
             end_run(&sum);
         break;
     case BY_TOOL:
-        rc = read_sql(cli, cli_format("SELECT c.tool, c.wall_us, c.child_rss_peak_bytes FROM tool_call c%s ORDER BY c.id DESC",
-                                      of_calls), take_call, &g, err);
+        rc = read_sql(cli,
+                      cli_format("SELECT c.tool, c.wall_us, c.child_rss_peak_bytes FROM tool_call c%s ORDER BY c.id DESC",
+                                 of_calls), take_call, &g, err);
         if (rc == AGENT_OK)
             rc = read_sql(cli, cli_format(FIRST "SELECT c.tool, " PLACE(4) ", " PLACE(6) ", " PLACE(7) ", " SHARED STAGES
                                           " CROSS JOIN tool_call c ON c.id = (s.id >> 12 << 12) + " PLACE(0)

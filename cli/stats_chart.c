@@ -225,9 +225,11 @@ static void line_print(const struct chart *c, const char *name, struct line *l, 
     label(c, name);
     colour(c, code);
     for (int i = 0; i < c->cells; i++) {
-        int level = l->high == l->low ? 3 : (int)((double)(l->at[i] - l->low) * 7 / (double)(l->high - l->low) + 0.5);
+        int level = l->at[i] == UNKNOWN  ? 0
+                    : l->high == l->low ? 3
+                                        : (int)((double)(l->at[i] - l->low) * 7 / (double)(l->high - l->low) + 0.5);
 
-        out_text(c->out, l->at[i] == UNKNOWN ? " " : (c->is_ascii ? letters : blocks)[level < 0 ? 0 : level > 7 ? 7 : level]);
+        out_text(c->out, l->at[i] == UNKNOWN ? " " : (c->is_ascii ? letters : blocks)[level]);
     }
     colour(c, "0");
     low = amount_bytes(l->low);
@@ -259,8 +261,12 @@ static void memory(const struct chart *c)
         const struct stats_stage *st = &s->stages[i];
         double from = cell_of(c, i), to = from + (st->is_cut ? 0 : (double)st->wall_us * c->us_cells);
 
-        line_put(c, &rss, from, to, st->rss_before, st->rss_after);
+        if (st->rss_peak > st->rss_before && st->rss_peak > st->rss_after)
+            line_put(c, &rss, from, to, st->rss_peak, st->rss_peak); /* when in the stage is not kept */
+        else
+            line_put(c, &rss, from, to, st->rss_before, st->rss_after);
         line_range(&rss, st->rss_before);
+        line_range(&rss, st->rss_peak);
         line_range(&rss, st->rss_after);
         line_put(c, &heap, from, to, st->heap_peak, st->heap_peak);
         line_range(&heap, st->heap_peak);

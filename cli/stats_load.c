@@ -233,8 +233,9 @@ static void lay_calls(struct stats *s)
         call->stage = (size_t)(st - s->stages);
         call->from_us = between(st->from_us + (call->started_at_ms - st->started_at_ms) * 1000, st->from_us,
                                 st->from_us + st->wall_us);
-        call->to_us = call->wall_us == UNKNOWN ? st->from_us + st->wall_us
-                                               : between(call->from_us + call->wall_us, call->from_us, st->from_us + st->wall_us);
+        call->to_us = st->from_us + st->wall_us;
+        if (call->wall_us != UNKNOWN)
+            call->to_us = between(call->from_us + call->wall_us, call->from_us, call->to_us);
         while (lane < s->lanes && free_from[lane] > call->from_us)
             lane++;
         call->lane = lane;

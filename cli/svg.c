@@ -17,37 +17,17 @@
  *   (3) Elements that would be under half a pixel beside another are left out: a run of thousands of
  *       stages stays a file of some hundred kilobytes.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/stats.h"
+#include "cli/svg.h"
 
-#define WIDTH      1000
-#define LEFT       86
-#define RIGHT      26
 #define PAUSE_WIDE 26
 #define RIBBON     22
 #define LANE       15
 #define LANES_MAX  12 /* more calls at a time are counted, not drawn */
-#define RSS_HIGH   210
-#define HEAP_HIGH  96
 #define CHAR_WIDE  6.4 /* of 11 px text, rather too much than too little */
 #define LEGEND_COLUMNS 4
-
-struct drawing {
-    struct out *out;
-    const struct stats *s;
-    double us_px;
-    int ribbon, lanes, rss, heap, axis, legend, height; /* y of each part */
-    bool has_rss, has_heap, has_child;
-};
-
-struct scale { /* of one panel */
-    int top, high;
-    double low, most; /* bytes at the lower and the upper edge */
-    struct marks marks;
-};
 
 static const char *const classes[STAGE_COUNT] = {
     [STAGE_QUEUE] = "q", [STAGE_LOAD] = "l", [STAGE_PREPARE] = "p", [STAGE_INFER] = "i",
@@ -105,26 +85,21 @@ void svg_text(struct out *out, const char *s)
 
 /* --- where things lie -------------------------------------------------------------------------------------------- */
 
-static double x_of(const struct drawing *d, size_t stage, int64_t us)
+double svg_x(const struct drawing *d, size_t stage, int64_t us)
 {
     int pauses = 0;
 
     for (size_t i = 0; i <= stage; i++)
         pauses += d->s->stages[i].pause_us > 0;
-    return LEFT + (double)us * d->us_px + pauses * PAUSE_WIDE;
+    return SVG_LEFT + (double)us * d->us_px + pauses * PAUSE_WIDE;
 }
 
-static double y_of(const struct scale *sc, int64_t bytes)
-{
-    return sc->top + sc->high - ((double)bytes - sc->low) * sc->high / (sc->most - sc->low);
-}
-
-static int64_t wall(const struct stats_stage *st)
+int64_t svg_wall(const struct stats_stage *st)
 {
     return st->is_cut ? 0 : st->wall_us;
 }
 
-static int64_t highest(int64_t a, int64_t b)
+int64_t svg_highest(int64_t a, int64_t b)
 {
     return a > b ? a : b; /* UNKNOWN is the least there is */
 }
@@ -142,14 +117,14 @@ static void lay(struct drawing *d)
         d->has_heap |= st->heap_peak != UNKNOWN;
         d->has_child |= st->child_peak != UNKNOWN;
     }
-    d->us_px = s->total_us == 0 ? 0 : (double)(WIDTH - LEFT - RIGHT - pauses * PAUSE_WIDE) / (double)s->total_us;
+    d->us_px = s->total_us == 0 ? 0 : (double)(SVG_WIDTH - SVG_LEFT - SVG_RIGHT - pauses * PAUSE_WIDE) / (double)s->total_us;
     if (d->us_px < 0)
         d->us_px = 0; /* more pauses than there is room for: they run over the edge */
     d->ribbon = 70;
     d->lanes = d->ribbon + RIBBON + 4;
     d->rss = d->lanes + lanes * LANE + (s->lanes > LANES_MAX ? LANE : 0) + 14;
-    d->heap = d->rss + (d->has_rss || d->has_child ? RSS_HIGH + 26 : 0);
-    d->axis = d->has_heap ? d->heap + HEAP_HIGH : d->has_rss || d->has_child ? d->rss + RSS_HIGH : d->rss;
+    d->heap = d->rss + (d->has_rss || d->has_child ? SVG_RSS_HIGH + 26 : 0);
+    d->axis = d->has_heap ? d->heap + SVG_HEAP_HIGH : d->has_rss || d->has_child ? d->rss + SVG_RSS_HIGH : d->rss;
     d->legend = d->axis + 58;
     d->height = d->legend; /* grows as the legend is written */
 }
@@ -176,7 +151,7 @@ static void stage_title(const struct drawing *d, const struct stats_stage *st)
 static void pause_break(const struct drawing *d, size_t i)
 {
     const struct stats_stage *st = &d->s->stages[i];
-    double x = x_of(d, i, st->from_us) - PAUSE_WIDE;
+    double x = svg_x(d, i, st->from_us) - PAUSE_WIDE;
     int middle = (d->ribbon + d->axis) / 2;
 
     out_fmt(d->out, "<rect class=\"pause\" x=\"%.2f\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n", x, d->ribbon, PAUSE_WIDE,
@@ -194,7 +169,7 @@ static void stages(const struct drawing *d)
     for (size_t i = 0; i < d->s->stage_count; i++) {
         const struct stats_stage *st = &d->s->stages[i];
         const char *word = stage_word(st->stage), *class = classes[st->stage];
-        double x = x_of(d, i, st->from_us), wide = (double)wall(st) * d->us_px;
+        double x = svg_x(d, i, st->from_us), wide = (double)svg_wall(st) * d->us_px;
 
         if (st->pause_us > 0)
             pause_break(d, i);
@@ -216,7 +191,7 @@ static void stages(const struct drawing *d)
         if ((double)strlen(word) * CHAR_WIDE + 6 < wide)
             out_fmt(out, "<text class=\"mid on on-%s\" x=\"%.2f\" y=\"%d\">%s</text>\n", class, x + wide / 2, d->ribbon + 15, word);
     }
-    out_fmt(out, "<text class=\"end dim\" x=\"%d\" y=\"%d\">stages</text>\n", LEFT - 8, d->ribbon + 15);
+    out_fmt(out, "<text class=\"end dim\" x=\"%d\" y=\"%d\">stages</text>\n", SVG_LEFT - 8, d->ribbon + 15);
 }
 
 static void calls(const struct drawing *d)
@@ -227,7 +202,7 @@ static void calls(const struct drawing *d)
     size_t hidden = 0;
 
     for (int i = 0; i <= LANES_MAX; i++)
-        free_from[i] = LEFT;
+        free_from[i] = SVG_LEFT;
     for (size_t i = 0; i < s->call_count; i++) {
         const struct stats_call *call = &s->calls[i];
         double x, wide;
@@ -240,7 +215,7 @@ static void calls(const struct drawing *d)
             hidden++;
             continue;
         }
-        x = x_of(d, call->stage, call->from_us);
+        x = svg_x(d, call->stage, call->from_us);
         wide = (double)(call->to_us - call->from_us) * d->us_px;
         y = d->lanes + call->lane * LANE;
         text = cli_format("%s %s%s%s", call->tool,
@@ -255,7 +230,7 @@ static void calls(const struct drawing *d)
         {
             double width = (double)text_width(text, strlen(text)) * CHAR_WIDE, right = x + wide + 5, left = x - 5 - width;
 
-            if (right + width < WIDTH && right > free_from[call->lane]) {
+            if (right + width < SVG_WIDTH && right > free_from[call->lane]) {
                 out_fmt(out, "<text x=\"%.2f\" y=\"%d\">", right, y + 11);
                 svg_text(out, text);
                 out_text(out, "</text>\n");
@@ -270,9 +245,9 @@ static void calls(const struct drawing *d)
         free(text);
     }
     if (s->lanes > 0)
-        out_fmt(out, "<text class=\"end dim\" x=\"%d\" y=\"%d\">tools</text>\n", LEFT - 8, d->lanes + 11);
+        out_fmt(out, "<text class=\"end dim\" x=\"%d\" y=\"%d\">tools</text>\n", SVG_LEFT - 8, d->lanes + 11);
     if (hidden > 0)
-        out_fmt(out, "<text class=\"dim\" x=\"%d\" y=\"%d\">and %zu more at the same time</text>\n", LEFT,
+        out_fmt(out, "<text class=\"dim\" x=\"%d\" y=\"%d\">and %zu more at the same time</text>\n", SVG_LEFT,
                 d->lanes + LANES_MAX * LANE + 11, hidden);
     free(free_from);
 }
@@ -290,207 +265,14 @@ static void time_axis(const struct drawing *d)
 
         while (stage + 1 < s->stage_count && s->stages[stage + 1].from_us <= us)
             stage++;
-        x = x_of(d, stage, us);
+        x = svg_x(d, stage, us);
         if (d->axis > d->rss)
             out_fmt(out, "<line class=\"grid\" x1=\"%.2f\" y1=\"%d\" x2=\"%.2f\" y2=\"%d\"/>\n", x, d->rss - 6, x, d->axis);
         out_fmt(out, "<line class=\"edge\" x1=\"%.2f\" y1=\"%d\" x2=\"%.2f\" y2=\"%d\"/>", x, d->axis, x, d->axis + 5);
         out_fmt(out, "<text class=\"mid\" x=\"%.2f\" y=\"%d\">%s</text>\n", x, d->axis + 18, us == 0 ? "0" : mark.text);
     }
-    out_fmt(out, "<text class=\"mid dim\" x=\"%d\" y=\"%d\">time in stages%s</text>\n", LEFT + (WIDTH - LEFT - RIGHT) / 2,
+    out_fmt(out, "<text class=\"mid dim\" x=\"%d\" y=\"%d\">time in stages%s</text>\n", SVG_LEFT + (SVG_WIDTH - SVG_LEFT - SVG_RIGHT) / 2,
             d->axis + 36, s->has_pause ? ", without the pauses" : "");
-}
-
-/* --- memory ------------------------------------------------------------------------------------------------------------- */
-
-static struct scale scale_of(int top, int high, int64_t least, int64_t most, bool from_zero, int marks)
-{
-    struct scale sc = {.top = top, .high = high};
-    double step;
-
-    if (from_zero || most - least > most / 3)
-        least = 0;
-    if (most == least)
-        most = least + (least > 4096 ? least / 8 : 512);
-    sc.marks = marks_bytes(most - least, most, marks);
-    step = sc.marks.step * sc.marks.unit;
-    sc.low = floor((double)least / step) * step;
-    sc.most = ceil((double)most / step) * step;
-    return sc;
-}
-
-static void memory_axis(const struct drawing *d, const struct scale *sc, const char *name)
-{
-    struct out *out = d->out;
-
-    const double step = sc->marks.step * sc->marks.unit;
-
-    for (double v = sc->low; v < sc->most + step / 2; v += step) {
-        double y = sc->top + sc->high - (v - sc->low) * sc->high / (sc->most - sc->low);
-
-        out_fmt(out, "<line class=\"grid\" x1=\"%d\" y1=\"%.2f\" x2=\"%d\" y2=\"%.2f\"/>", LEFT, y, WIDTH - RIGHT, y);
-        out_fmt(out, "<text class=\"end\" x=\"%d\" y=\"%.2f\">%s</text>\n", LEFT - 8, y + 4,
-                marks_text(&sc->marks, v).text);
-    }
-    out_fmt(out, "<line class=\"edge\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", LEFT, sc->top, LEFT, sc->top + sc->high);
-    out_fmt(out, "<text class=\"mid dim\" transform=\"translate(16 %d) rotate(-90)\">%s</text>\n", sc->top + sc->high / 2, name);
-}
-
-struct pen { /* a line that breaks where nothing was measured */
-    struct out *out;
-    const char *class;
-    bool is_down;
-    double x, y;
-};
-
-static void pen_up(struct pen *p)
-{
-    if (p->is_down)
-        out_text(p->out, "\"/>\n");
-    p->is_down = false;
-}
-
-static void pen_to(struct pen *p, const char *class, double x, double y)
-{
-    if (p->is_down && strcmp(p->class, class) != 0) { /* the style changes at a point that both have */
-        double from_x = p->x, from_y = p->y;
-
-        pen_up(p);
-        out_fmt(p->out, "<path class=\"%s\" d=\"M%.2f %.2f", class, from_x, from_y);
-    } else if (!p->is_down) {
-        out_fmt(p->out, "<path class=\"%s\" d=\"M%.2f %.2f", class, x, y);
-    }
-    p->class = class;
-    if (!p->is_down || fabs(x - p->x) > 0.4 || fabs(y - p->y) > 0.4) { /* (3) */
-        if (p->is_down)
-            out_fmt(p->out, "L%.2f %.2f", x, y);
-        p->x = x;
-        p->y = y;
-    }
-    p->is_down = true;
-}
-
-static void rss_line(const struct drawing *d, const struct scale *sc)
-{
-    struct pen pen = {.out = d->out};
-    double last = -10;
-
-    for (size_t i = 0; i < d->s->stage_count; i++) {
-        const struct stats_stage *st = &d->s->stages[i];
-        const char *class = st->is_shared ? "rss shared" : "rss";
-
-        if (st->pause_us > 0 || st->rss_before == UNKNOWN)
-            pen_up(&pen);
-        if (st->rss_before != UNKNOWN)
-            pen_to(&pen, class, x_of(d, i, st->from_us), y_of(sc, st->rss_before));
-        if (st->rss_after != UNKNOWN && !st->is_cut)
-            pen_to(&pen, class, x_of(d, i, st->from_us + st->wall_us), y_of(sc, st->rss_after));
-        else
-            pen_up(&pen);
-    }
-    pen_up(&pen);
-    for (size_t i = 0; i < d->s->stage_count; i++) {
-        const struct stats_stage *st = &d->s->stages[i];
-        double from = x_of(d, i, st->from_us), to = x_of(d, i, st->from_us + wall(st));
-
-        if (st->rss_before != UNKNOWN && from - last > 1.5) {
-            out_fmt(d->out, "<circle class=\"dot\" cx=\"%.2f\" cy=\"%.2f\" r=\"2\"/>\n", from, y_of(sc, st->rss_before));
-            last = from;
-        }
-        if (st->rss_after != UNKNOWN && !st->is_cut && to - last > 1.5) {
-            out_fmt(d->out, "<circle class=\"dot\" cx=\"%.2f\" cy=\"%.2f\" r=\"2\"/>\n", to, y_of(sc, st->rss_after));
-            last = to;
-        }
-        if (st->rss_peak != UNKNOWN && st->rss_peak > highest(st->rss_before, st->rss_after))
-            out_fmt(d->out, "<line class=\"peak\" x1=\"%.2f\" y1=\"%.2f\" x2=\"%.2f\" y2=\"%.2f\"/>\n", from,
-                    y_of(sc, st->rss_peak), to - from < 3 ? from + 3 : to, y_of(sc, st->rss_peak));
-    }
-}
-
-static void child_level(const struct drawing *d, const struct scale *sc, double from, double to, int64_t bytes)
-{
-    out_fmt(d->out, "<path class=\"child\" d=\"M%.2f %.2fL%.2f %.2f\"/>\n", from, y_of(sc, bytes),
-            to - from < 2 ? from + 2 : to, y_of(sc, bytes));
-}
-
-/* A line for each call that was measured; where no call says, the stage's own figure. */
-static void child_lines(const struct drawing *d, const struct scale *sc)
-{
-    const struct stats *s = d->s;
-
-    for (size_t i = 0; i < s->call_count; i++)
-        if (s->calls[i].from_us != UNKNOWN && s->calls[i].child_peak != UNKNOWN)
-            child_level(d, sc, x_of(d, s->calls[i].stage, s->calls[i].from_us),
-                        x_of(d, s->calls[i].stage, s->calls[i].to_us), s->calls[i].child_peak);
-    for (size_t i = 0; i < s->stage_count; i++) {
-        const struct stats_stage *st = &s->stages[i];
-        bool is_told = false;
-
-        for (size_t c = 0; c < s->call_count; c++)
-            is_told |= s->calls[c].stage == i && s->calls[c].from_us != UNKNOWN && s->calls[c].child_peak != UNKNOWN;
-        if (!is_told && st->child_peak != UNKNOWN)
-            child_level(d, sc, x_of(d, i, st->from_us), x_of(d, i, st->from_us + wall(st)), st->child_peak);
-    }
-}
-
-static void process_panel(const struct drawing *d)
-{
-    const struct stats *s = d->s;
-    int64_t least = INT64_MAX, most = 0;
-    struct scale sc;
-
-    for (size_t i = 0; i < s->stage_count; i++) {
-        const struct stats_stage *st = &s->stages[i];
-
-        most = highest(most, highest(highest(st->rss_before, st->rss_after), highest(st->rss_peak, st->child_peak)));
-        if (st->rss_before != UNKNOWN && st->rss_before < least)
-            least = st->rss_before;
-        if (st->rss_after != UNKNOWN && st->rss_after < least)
-            least = st->rss_after;
-    }
-    for (size_t i = 0; i < s->call_count; i++)
-        most = highest(most, s->calls[i].child_peak);
-    sc = scale_of(d->rss, RSS_HIGH, least == INT64_MAX ? 0 : least, most, d->has_child, 6);
-    memory_axis(d, &sc, sc.low <= 0 ? "process memory (RSS)" : "process memory (RSS), not from 0");
-    rss_line(d, &sc);
-    child_lines(d, &sc);
-}
-
-static void heap_panel(const struct drawing *d)
-{
-    const struct stats *s = d->s;
-    struct pen pen = {.out = d->out};
-    int64_t most = 0;
-    struct scale sc;
-    double base, last = -10;
-
-    for (size_t i = 0; i < s->stage_count; i++)
-        most = highest(most, s->stages[i].heap_peak);
-    sc = scale_of(d->heap, HEAP_HIGH, 0, most, true, 4);
-    base = y_of(&sc, 0);
-    memory_axis(d, &sc, "heap of the run");
-    for (size_t i = 0; i < s->stage_count; i++) {
-        const struct stats_stage *st = &s->stages[i];
-        double from = x_of(d, i, st->from_us), to = x_of(d, i, st->from_us + wall(st)), y;
-
-        if (st->heap_peak == UNKNOWN || st->is_cut || st->pause_us > 0)
-            pen_up(&pen);
-        if (st->heap_peak == UNKNOWN || st->is_cut)
-            continue;
-        y = y_of(&sc, st->heap_peak);
-        pen_to(&pen, "heap", from, y);
-        pen_to(&pen, "heap", to, y);
-    }
-    pen_up(&pen);
-    for (size_t i = 0; i < s->stage_count; i++) {
-        const struct stats_stage *st = &s->stages[i];
-        double from = x_of(d, i, st->from_us), to = x_of(d, i, st->from_us + wall(st));
-
-        if (st->heap_peak == UNKNOWN || to < last + 0.5)
-            continue;
-        last = to;
-        out_fmt(d->out, "<rect class=\"under\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"/>\n", from,
-                y_of(&sc, st->heap_peak), to - from, base - y_of(&sc, st->heap_peak));
-    }
 }
 
 /* --- words ---------------------------------------------------------------------------------------------------------------- */
@@ -518,7 +300,7 @@ static void head(const struct drawing *d)
 
 static void legend_place(struct drawing *d, int *count, int *x, int *y)
 {
-    *x = 16 + *count % LEGEND_COLUMNS * ((WIDTH - 32) / LEGEND_COLUMNS);
+    *x = 16 + *count % LEGEND_COLUMNS * ((SVG_WIDTH - 32) / LEGEND_COLUMNS);
     *y = d->legend + *count / LEGEND_COLUMNS * 20;
     if (*y + 26 > d->height)
         d->height = *y + 26;
@@ -558,7 +340,7 @@ static void legend(struct drawing *d)
     count = (count + LEGEND_COLUMNS - 1) / LEGEND_COLUMNS * LEGEND_COLUMNS; /* lines begin a row of their own */
     for (size_t i = 0; i < s->stage_count; i++)
         has_peaks |= s->stages[i].rss_peak != UNKNOWN &&
-                     s->stages[i].rss_peak > highest(s->stages[i].rss_before, s->stages[i].rss_after);
+                     s->stages[i].rss_peak > svg_highest(s->stages[i].rss_before, s->stages[i].rss_after);
     if (d->has_rss)
         legend_line(d, &count, "rss", "RSS of the process, read at ●");
     if (s->has_shared)
@@ -589,21 +371,21 @@ void svg_run(struct out *out, const struct stats *s, bool is_alone)
         time_axis(&d);
         calls(&d);
         if (d.has_rss || d.has_child)
-            process_panel(&d);
+            svg_process_panel(&d);
         if (d.has_heap)
-            heap_panel(&d);
-        out_fmt(&body, "<line class=\"edge\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", LEFT, d.axis, WIDTH - RIGHT, d.axis);
+            svg_heap_panel(&d);
+        out_fmt(&body, "<line class=\"edge\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", SVG_LEFT, d.axis, SVG_WIDTH - SVG_RIGHT, d.axis);
         legend(&d);
     }
     if (is_alone)
         out_text(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    out_fmt(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"ag\" viewBox=\"0 0 %d %d\" ", WIDTH, d.height);
+    out_fmt(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"ag\" viewBox=\"0 0 %d %d\" ", SVG_WIDTH, d.height);
     if (is_alone)
-        out_fmt(out, "width=\"%d\" height=\"%d\" ", WIDTH, d.height);
+        out_fmt(out, "width=\"%d\" height=\"%d\" ", SVG_WIDTH, d.height);
     out_fmt(out, "role=\"img\" aria-label=\"run %lld: memory and time by stage\">\n", (long long)s->run);
     if (is_alone)
         svg_style(out);
-    out_fmt(out, "<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n", WIDTH, d.height);
+    out_fmt(out, "<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n", SVG_WIDTH, d.height);
     out_bytes(out, body.at, body.bytes);
     out_text(out, "</svg>\n");
     out_drop(&body);

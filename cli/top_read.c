@@ -84,8 +84,9 @@ static bool take_run(void *ctx, const agent_row *row)
     enum { ID, OWNER, STARTED, AGENT, INPUT };
     struct top_run *run = &t->runs[t->run_count++];
 
-    *run = (struct top_run){.id = agent_row_int(row, ID), .owner_id = known(row, OWNER), .started_at_ms = known(row, STARTED),
-                            .stage = STAGE_OTHER};
+    *run = (struct top_run){
+        .id = agent_row_int(row, ID), .owner_id = known(row, OWNER), .started_at_ms = known(row, STARTED), .stage = STAGE_OTHER,
+    };
     run->agent = copy_of(row, AGENT);
     run->input = copy_of(row, INPUT);
     return t->run_count < TOP_RUNS;
@@ -319,7 +320,8 @@ static const struct query {
     {"SELECT status, count(*) FROM run WHERE ended_at_ms IS NULL AND status <> 'queued' GROUP BY 1", take_open},
     /* run_open covers it */
     {"SELECT owner_id, count(*) FROM run WHERE ended_at_ms IS NULL AND owner_id IS NOT NULL GROUP BY 1", take_owned},
-    {"SELECT r.id, r.owner_id, r.started_at_ms, (SELECT a.name FROM agent a WHERE a.id = r.agent_id), substr(r.input, 1, 200)"
+    {"SELECT r.id, r.owner_id, r.started_at_ms, (SELECT a.name FROM agent a WHERE a.id = r.agent_id),"
+     " substr(r.input, 1, 200)"
      " FROM run r WHERE r.ended_at_ms IS NULL AND r.owner_id IS NOT NULL AND r.status = 'running'"
      " ORDER BY r.started_at_ms LIMIT 20", take_run},
     /* from the newest backward, by the primary key */
@@ -327,7 +329,8 @@ static const struct query {
      " total(ended_at_ms > unixepoch() * 1000 - 60000)"
      " FROM (SELECT id, status, ended_at_ms FROM run ORDER BY id DESC LIMIT 1000)", take_newest},
     {"SELECT r.id, r.ended_at_ms, (SELECT a.name FROM agent a WHERE a.id = r.agent_id), substr(r.error, 1, 300)"
-     " FROM (SELECT * FROM run ORDER BY id DESC LIMIT 1000) r WHERE r.status = 'failed' ORDER BY r.id DESC LIMIT 5", take_error},
+     " FROM (SELECT * FROM run ORDER BY id DESC LIMIT 1000) r WHERE r.status = 'failed' ORDER BY r.id DESC LIMIT 5",
+     take_error},
     {"SELECT count(*) FROM (SELECT 1 FROM cache LIMIT 100000)", take_responses},
 };
 
@@ -373,8 +376,10 @@ agent_status top_read(struct cli *cli, struct top *out, agent_error *err)
         memcpy(looked.runs, t.runs, sizeof(t.runs));
         rc = agent_sql(cli->engine, stages_sql, take_stage, &looked, err);
         memcpy(t.runs, looked.runs, sizeof(t.runs));
-        if (told < t.running) /* what owners tell has more stages; but some have not told yet */
+        if (told < t.running) { /* what owners tell has more stages; but some have not told yet */
             memcpy(t.stage_runs, looked.stage_runs, sizeof(t.stage_runs));
+            t.stage_runs[STAGE_OTHER] += t.running > TOP_STAGED ? t.running - TOP_STAGED : 0;
+        }
     }
     if (rc != AGENT_OK) {
         top_drop(&t);

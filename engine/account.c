@@ -133,7 +133,9 @@ agent_status agent_memory_hooks(unsigned which, agent_error *err)
             return rc;
         (void)atomic_fetch_or(&hooked, AGENT_MEMORY_CURL);
     }
-    if ((which & AGENT_MEMORY_JSON) != 0) {
+    if ((which & AGENT_MEMORY_JSON) != 0) { /* the host gives what json_dumps() made to free() */
+        if (!ag_mem_is_plain())
+            return ag_fail(err, AGENT_EINVAL, 0, "memory hooks: not for jansson on this platform");
         json_set_alloc_funcs(ag_malloc, ag_free);
         (void)atomic_fetch_or(&hooked, AGENT_MEMORY_JSON);
     }

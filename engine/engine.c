@@ -118,8 +118,10 @@ static agent_status open_workers(agent_engine *e, int count, agent_error *err)
     return rc;
 }
 
-agent_status agent_open(const agent_options *o, agent_engine **out, agent_error *err)
+agent_status agent_open(const agent_options *given, agent_engine **out, agent_error *err)
 {
+    agent_options full = AGENT_OPTIONS_INIT;
+    const agent_options *o = &full;
     struct ag_cache_options cache = {0};
     struct ag_sampler_options sampler = {0};
     pthread_condattr_t attr;
@@ -128,8 +130,10 @@ agent_status agent_open(const agent_options *o, agent_engine **out, agent_error 
     int workers;
     agent_status rc;
 
-    if (o == NULL || o->size < sizeof(*o) || out == NULL)
+    /* A caller built against an older header knows fewer fields: the rest have their defaults. */
+    if (given == NULL || given->size < offsetof(agent_options, proxy) + sizeof(given->proxy) || out == NULL)
         return ag_fail(err, AGENT_EINVAL, 0, "open: options (with their size) and out are needed");
+    memcpy(&full, given, given->size < sizeof(full) ? given->size : sizeof(full));
     if (o->workers > 256 || o->durability < 0 || o->durability > AGENT_DURABILITY_PROCESS)
         return ag_fail(err, AGENT_EINVAL, 0, "open: workers (-1 to 256) or durability is out of range");
     if (o->sample_interval_ms < -1 || o->sample_interval_ms > AG_SAMPLE_MS_MOST) {

@@ -48,7 +48,8 @@ static void count_own(struct ag_worker *w)
     }
 }
 
-static void write_stages(struct ag_live *l)
+/* `any`: there are runs. What the workers counted last may say so when there are none any more. */
+static void write_stages(struct ag_live *l, bool any)
 {
     agent_engine *e = l->engine;
     size_t n = 1;
@@ -56,7 +57,7 @@ static void write_stages(struct ag_live *l)
     l->op.live.runs = 0;
     l->op.live.heap_bytes = e->heap_accounts ? 0 : -1;
     l->stages[0] = '{';
-    for (int s = 0; s < AG_STAGE_LIMIT; s++) {
+    for (int s = 0; any && s < AG_STAGE_LIMIT; s++) {
         int64_t runs = 0, heap = 0;
 
         for (int i = 0; i < e->worker_count; i++) {
@@ -100,7 +101,7 @@ static void on_done(ag_unit *unit)
     atomic_store(&l->out, false);
 }
 
-static void write_row(struct ag_live *l, int64_t now_ns)
+static void write_row(struct ag_live *l, int64_t now_ns, bool any)
 {
     agent_engine *e = l->engine;
 
@@ -108,7 +109,7 @@ static void write_row(struct ag_live *l, int64_t now_ns)
     l->op.kind = AG_OP_LIVE;
     l->op.live.at_ms = ag_unix_ms(&e->clock);
     l->op.live.rss_bytes = ag_sampler_rss(&e->sampler, now_ns);
-    write_stages(l);
+    write_stages(l, any);
     write_cache(l);
     ag_unit_init(&l->unit, l->op.live.at_ms);
     ag_unit_add(&l->unit, &l->op);
@@ -120,36 +121,41 @@ static void write_row(struct ag_live *l, int64_t now_ns)
         atomic_store(&l->out, false);
 }
 
-void ag_live_tick(struct ag_worker *w, bool waiting)
+/* (3). Not while a row is out: it says what is true no more. */
+static bool tell_the_end(struct ag_live *l, int64_t now_ns)
+{
+    if (atomic_exchange(&l->out, true))
+        return true;
+    atomic_store(&l->due_ns, 0);
+    if (l->written)
+        write_row(l, now_ns, false);
+    else
+        atomic_store(&l->out, false);
+    return false;
+}
+
+bool ag_live_tick(struct ag_worker *w, bool waiting)
 {
     struct ag_live *l = w->engine->live;
     int64_t now, due;
 
     if (l == NULL)
-        return;
+        return false;
     now = ag_mono_ns(&w->engine->clock);
     due = atomic_load(&l->due_ns);
     if (due == 0) { /* (1) */
         if (waiting)
             (void)atomic_compare_exchange_strong(&l->due_ns, &due, now + SECOND_NS);
-        return;
+        return false;
     }
     if (!waiting || now - w->live_at_ns >= SECOND_NS - AG_POLL_MS * INT64_C(500000)) {
         count_own(w);
         w->live_at_ns = now;
     }
-    if (!waiting && atomic_load(&w->engine->active_runs) == 0) {
-        if (!atomic_exchange(&l->out, true)) { /* (3) */
-            atomic_store(&l->due_ns, 0);
-            if (l->written)
-                write_row(l, now);
-            else
-                atomic_store(&l->out, false);
-        }
-        return;
-    }
-    if (now < due || !atomic_compare_exchange_strong(&l->due_ns, &due, now + SECOND_NS))
-        return;
-    if (!atomic_exchange(&l->out, true))
-        write_row(l, now);
+    if (!waiting && atomic_load(&w->engine->active_runs) == 0)
+        return tell_the_end(l, now);
+    if (now >= due && atomic_compare_exchange_strong(&l->due_ns, &due, now + SECOND_NS) &&
+        !atomic_exchange(&l->out, true))
+        write_row(l, now, true);
+    return true;
 }

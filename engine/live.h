@@ -18,7 +18,8 @@ struct ag_live;
 
 struct ag_live *ag_live_new(agent_engine *e); /* NULL: out of memory */
 void ag_live_free(struct ag_live *l);         /* after the store is closed */
-/* From the poll of a worker; `waiting`: runs of it wait for something, so it will poll again. */
-void ag_live_tick(struct ag_worker *w, bool waiting);
+/* From the poll of a worker; `waiting`: runs of it wait for something, so it will poll again. True: it is
+ * to poll again in any case, for the last row is still to come. */
+bool ag_live_tick(struct ag_worker *w, bool waiting);
 
 #endif

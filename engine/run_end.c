@@ -202,7 +202,10 @@ enum ag_next ag_step_reclaim(struct agent_run *run)
     }
     e = u->unit.error;
     ag_run_unit_free(u);
-    (void)ag_wrap(&e, rc, "commit the end of run %lld", (long long)run->run_id);
+    if (rc == AGENT_ELOST)
+        (void)ag_fail(&e, AGENT_ELOST, 0, "the run was taken over by another process");
+    else
+        (void)ag_wrap(&e, rc, "commit the end of run %lld", (long long)run->run_id);
     ag_run_drop(run, AG_RUN_RUNNING, &e); /* the file has it as running: it is resumed later */
     return AG_NEXT_DONE;
 }

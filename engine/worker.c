@@ -240,6 +240,21 @@ static void on_timer(uv_timer_t *timer)
     struct ag_worker *w = timer->data;
 
     w->timer_armed_ns = 0;
+    uv_stop(&w->loop); /* somebody's time has come: the turn ends here */
+}
+
+/*
+ * libuv calls timers, then waits for sockets, in one turn: what a timer made ready (ours, or one of
+ * the http layer) would wait for the next socket. So, just before it waits: if there is something
+ * to do, do not.
+ */
+static void on_before_wait(uv_prepare_t *handle)
+{
+    struct ag_worker *w = handle->data;
+
+    if (w->ready[0].first != NULL || w->ready[1].first != NULL || w->ready[2].first != NULL ||
+        atomic_load_explicit(&w->inbox.top, memory_order_relaxed) != NULL)
+        uv_stop(&w->loop);
 }
 
 /* One libuv timer stands for the whole heap; it is moved only when the top comes earlier. */
@@ -276,17 +291,18 @@ static void cancel_one(void *ctx, int64_t run_id)
 static void on_poll(uv_timer_t *timer)
 {
     struct ag_worker *w = timer->data;
-    bool any = false;
+    bool any = false, more;
     uint64_t token;
 
     for (struct agent_run *run = w->runs; run != NULL && !any; run = run->next)
         any = run->waits_outside;
-    ag_live_tick(w, any);
-    if (!any) {
+    more = ag_live_tick(w, any);
+    if (!any && !more) {
         (void)uv_timer_stop(&w->poll);
         w->poll_on = false;
-        return;
     }
+    if (!any)
+        return;
     token = ag_store_change_token(w->engine->store);
     if (token == w->seen_token)
         return;
@@ -465,7 +481,9 @@ agent_status ag_worker_open(agent_engine *e, int index, bool threaded, struct ag
     }
     (void)uv_timer_init(&w->loop, &w->timer);
     (void)uv_timer_init(&w->loop, &w->poll);
-    w->timer.data = w->poll.data = w;
+    (void)uv_prepare_init(&w->loop, &w->before_wait);
+    w->timer.data = w->poll.data = w->before_wait.data = w;
+    (void)uv_prepare_start(&w->before_wait, on_before_wait);
     if ((uv = uv_async_init(&w->loop, &w->wake, on_wake)) != 0) {
         rc = ag_fail(err, AGENT_EIO, -uv, "start worker: event loop: %s", uv_strerror(uv));
         goto fail;

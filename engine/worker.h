@@ -30,6 +30,7 @@ struct ag_worker {
     uv_loop_t loop;
     uv_async_t wake;
     uv_timer_t timer; /* at the top of the heap */
+    uv_prepare_t before_wait; /* looks whether there is something to do instead */
     uv_timer_t poll;  /* every AG_POLL_MS while a run waits for something outside */
     bool poll_on;
     ag_inbox inbox;

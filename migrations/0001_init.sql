@@ -127,7 +127,7 @@ CREATE TABLE run (
     cache_hit        INTEGER,
     rss_peak_bytes   INTEGER
 ) STRICT;
-CREATE INDEX run_open ON run (session_id, id, owner_id) WHERE ended_at_ms IS NULL;
+CREATE INDEX run_open ON run (session_id, id, owner_id, ended_at_ms) WHERE ended_at_ms IS NULL;
 CREATE INDEX run_unbegun ON run (session_id) WHERE input_seq IS NULL;
 CREATE INDEX run_queue ON run (ready, priority) WHERE status = 'queued' OR ready = 1;
 CREATE INDEX run_cancel ON run (owner_id) WHERE cancel_requested = 1 AND ended_at_ms IS NULL;
@@ -245,18 +245,18 @@ CREATE TABLE cache_lease (                    -- who is asking just now, so that
 -- all of them, also when a row is edited by hand. Without these rows it drops everything. A REPLACE
 -- pushes rows out without a word to a delete trigger, so the triggers look before it happens.
 CREATE TABLE change (
-    id   INTEGER PRIMARY KEY,                 -- no gaps; the last 4096 are kept
+    id   INTEGER PRIMARY KEY,                 -- no gaps; at least the last 4096 are kept
     mark INTEGER NOT NULL DEFAULT (random()), -- tells it from the row of that id in a copy of the file
     kind TEXT NOT NULL,
     key  ANY
 ) STRICT;
 INSERT INTO change (kind) VALUES ('made');
-CREATE TRIGGER change_bound AFTER INSERT ON change BEGIN
+CREATE TRIGGER change_bound AFTER INSERT ON change WHEN new.id % 64 = 0 BEGIN
     DELETE FROM change WHERE id <= new.id - 4096;
 END;
 
-CREATE TRIGGER change_version_insert BEFORE INSERT ON agent_version WHEN EXISTS (SELECT 1 FROM agent_version v
-    WHERE v.id = new.id OR (v.agent_id = new.agent_id AND v.version = new.version)) BEGIN
+CREATE TRIGGER change_version_insert BEFORE INSERT ON agent_version WHEN EXISTS (SELECT 1 FROM agent_version v WHERE v.id = new.id) OR
+    EXISTS (SELECT 1 FROM agent_version v WHERE v.agent_id = new.agent_id AND v.version = new.version) BEGIN
     INSERT INTO change (kind, key) SELECT 'version', v.id FROM agent_version v
      WHERE v.id = new.id OR (v.agent_id = new.agent_id AND v.version = new.version);
 END;
@@ -268,8 +268,8 @@ CREATE TRIGGER change_version_delete AFTER DELETE ON agent_version BEGIN
     INSERT INTO change (kind, key) VALUES ('version', old.id);
 END;
 
-CREATE TRIGGER change_agent_insert BEFORE INSERT ON agent WHEN EXISTS (SELECT 1 FROM agent a
-    WHERE a.id = new.id OR a.name = new.name) BEGIN
+CREATE TRIGGER change_agent_insert BEFORE INSERT ON agent WHEN EXISTS (SELECT 1 FROM agent a WHERE a.id = new.id) OR
+    EXISTS (SELECT 1 FROM agent a WHERE a.name = new.name) BEGIN
     INSERT INTO change (kind) VALUES ('agents');
 END;
 CREATE TRIGGER change_agent_update BEFORE UPDATE OF id, name ON agent BEGIN -- its counters change with every run
@@ -279,8 +279,8 @@ CREATE TRIGGER change_agent_delete AFTER DELETE ON agent BEGIN
     INSERT INTO change (kind) VALUES ('agents');
 END;
 
-CREATE TRIGGER change_text_insert BEFORE INSERT ON text WHEN EXISTS (SELECT 1 FROM text t
-    WHERE t.id = new.id OR t.hash = new.hash) BEGIN
+CREATE TRIGGER change_text_insert BEFORE INSERT ON text WHEN EXISTS (SELECT 1 FROM text t WHERE t.id = new.id) OR
+    EXISTS (SELECT 1 FROM text t WHERE t.hash = new.hash) BEGIN
     INSERT INTO change (kind) VALUES ('agents');
 END;
 CREATE TRIGGER change_text_update BEFORE UPDATE ON text BEGIN
@@ -290,15 +290,19 @@ CREATE TRIGGER change_text_delete AFTER DELETE ON text BEGIN
     INSERT INTO change (kind) VALUES ('agents');
 END;
 
-CREATE TRIGGER change_memory_insert BEFORE INSERT ON memory BEGIN
-    INSERT INTO change (kind, key) VALUES ('memory', new.agent_id);
-    INSERT INTO change (kind, key) SELECT 'memory', m.agent_id FROM memory m
-     WHERE m.id = new.id AND m.agent_id <> new.agent_id;
+CREATE TRIGGER change_memory_before BEFORE INSERT ON memory WHEN EXISTS (SELECT 1 FROM memory m
+    WHERE m.id = new.id AND m.agent_id <> new.agent_id) BEGIN
+    INSERT INTO change (kind, key) SELECT 'memory', m.agent_id FROM memory m WHERE m.id = new.id;
 END;
-CREATE TRIGGER change_memory_update BEFORE UPDATE ON memory BEGIN
+CREATE TRIGGER change_memory_insert AFTER INSERT ON memory BEGIN
     INSERT INTO change (kind, key) VALUES ('memory', new.agent_id);
-    INSERT INTO change (kind, key) SELECT DISTINCT 'memory', m.agent_id FROM memory m
-     WHERE (m.id = old.id OR m.id = new.id) AND m.agent_id <> new.agent_id;
+END;
+CREATE TRIGGER change_memory_update AFTER UPDATE ON memory BEGIN
+    INSERT INTO change (kind, key) VALUES ('memory', old.agent_id);
+END;
+CREATE TRIGGER change_memory_move BEFORE UPDATE OF id, agent_id ON memory BEGIN
+    INSERT INTO change (kind, key) VALUES ('memory', new.agent_id);
+    INSERT INTO change (kind, key) SELECT 'memory', m.agent_id FROM memory m WHERE m.id = new.id AND m.id <> old.id;
 END;
 CREATE TRIGGER change_memory_delete AFTER DELETE ON memory BEGIN
     INSERT INTO change (kind, key) VALUES ('memory', old.agent_id);
@@ -315,8 +319,8 @@ CREATE TRIGGER change_tool_delete AFTER DELETE ON tool BEGIN
 END;
 
 -- The same for answers, and their bytes in sum (meta's cache_bytes; NULL: to be counted anew).
-CREATE TRIGGER change_cache_before BEFORE INSERT ON cache WHEN EXISTS (SELECT 1 FROM cache c
-    WHERE c.id = new.id OR c.key = new.key) BEGIN
+CREATE TRIGGER change_cache_before BEFORE INSERT ON cache WHEN EXISTS (SELECT 1 FROM cache c WHERE c.id = new.id) OR
+    EXISTS (SELECT 1 FROM cache c WHERE c.key = new.key) BEGIN
     INSERT INTO change (kind, key) SELECT 'response', c.key FROM cache c WHERE c.id = new.id OR c.key = new.key;
     UPDATE meta SET value = NULL WHERE key = 'cache_bytes';
 END;

@@ -12,3 +12,8 @@ endforeach()
 
 agent_test(cli_text)
 target_sources(test_cli_text PRIVATE ${PROJECT_SOURCE_DIR}/cli/text.c ${PROJECT_SOURCE_DIR}/cli/words.c)
+
+agent_test(stats_view agent_engine)
+foreach(name stats_chart stats_by stats_load svg svg_memory units out out_json rows table text words)
+    target_sources(test_stats_view PRIVATE ${PROJECT_SOURCE_DIR}/cli/${name}.c)
+endforeach()

@@ -1,2 +1,7 @@
 agent_test(engine agent_engine)
 agent_test(gate agent_engine)
+agent_test(work agent_engine)
+if(TEST work)
+    set_tests_properties(work PROPERTIES TIMEOUT 600)
+endif()
+agent_test(engine_http agent_engine scripted)

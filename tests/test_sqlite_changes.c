@@ -85,14 +85,14 @@ static const struct edit {
     {"INSERT INTO text (hash, body) VALUES (x'01', 'long')", "?"},
     /* REPLACE pushes a row out, and no delete trigger hears of it. */
     {"REPLACE INTO memory (id, agent_id, scope, key, text, created_at_ms, updated_at_ms)"
-     " VALUES (1, 2, 'agent', 'c', 'x', 0, 0)", "memory:2 memory:1"},
+     " VALUES (1, 2, 'agent', 'c', 'x', 0, 0)", "memory:1 memory:2"},
     {"REPLACE INTO memory (agent_id, scope, key, text, created_at_ms, updated_at_ms)"
      " VALUES (1, 'agent', 'a', 'new', 0, 0)", "memory:1"},
-    {"UPDATE OR REPLACE memory SET id = 1 WHERE id = 2", "memory:2 memory:1"},
+    {"UPDATE OR REPLACE memory SET id = 1 WHERE id = 2", "memory:2 memory:1 memory:2"},
     {"REPLACE INTO agent_version (agent_id, version, provider, model, max_steps, created_at_ms)"
      " VALUES (1, 1, 'offline', 'm', 0, 0)", "version:1"},
     {"REPLACE INTO agent_version (id, agent_id, version, provider, model, max_steps, created_at_ms)"
-     " VALUES (2, 1, 1, 'offline', 'm', 0, 0)", "version:1 version:2"},
+     " VALUES (2, 1, 1, 'offline', 'm', 0, 0)", "version:2 version:1"},
     {"REPLACE INTO agent (name, created_at_ms, updated_at_ms) VALUES ('demo', 0, 0)", "agents"},
     {"REPLACE INTO tool (name, description, argv, effect, timeout_ms, max_output_bytes, created_at_ms, updated_at_ms)"
      " VALUES ('date', '', '[]', 'pure', 0, 0, 0, 0)", "tool"},
@@ -101,7 +101,7 @@ static const struct edit {
     {"REPLACE INTO cache (id, key, kind, bytes, rank, created_at_ms, request, body)"
      " VALUES (2, x'cc03', 'response', 7, 1, 0, x'', '[]')", "response:bb/2"},
     {"PRAGMA recursive_triggers = ON; REPLACE INTO memory (id, agent_id, scope, key, text, created_at_ms, updated_at_ms)"
-     " VALUES (1, 2, 'agent', 'c', 'x', 0, 0)", "memory:2 memory:1 memory:1"},
+     " VALUES (1, 2, 'agent', 'c', 'x', 0, 0)", "memory:1 memory:1 memory:2"},
 };
 
 START_TEST(an_edit_by_hand_is_told_by_its_row_and_no_other)
@@ -160,7 +160,8 @@ START_TEST(the_log_is_bounded)
            " SELECT i, 1, 'agent', 'k' || i, '', 0, 0 FROM n");
     ck_assert_int_eq(sqlite3_prepare_v2(shell, "SELECT count(*) FROM change", -1, &st, NULL), SQLITE_OK);
     ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
-    ck_assert_int_eq(sqlite3_column_int(st, 0), 4096);
+    ck_assert_int_ge(sqlite3_column_int(st, 0), 4096);
+    ck_assert_int_lt(sqlite3_column_int(st, 0), 4096 + 64);
     (void)sqlite3_finalize(st);
 }
 END_TEST
@@ -308,9 +309,10 @@ START_TEST(a_file_that_was_replaced_takes_no_more_commits)
 {
     const char *copy = in_folder("copy.db");
 
-    ck_assert_int_eq(ag_store_sqlite_open(&(struct ag_store_options){.path = copy, .flags = AGENT_OPEN_CREATE,
-                                                                     .clock = &ag_clock_system}, &(ag_store *){NULL}, &err),
-                     AGENT_OK);
+    ag_store *other;
+
+    ck_assert_int_eq(try_open(copy, AGENT_OPEN_CREATE, &other), AGENT_OK);
+    ag_store_close(other);
     (void)sqlite3_close(shell);
     shell = NULL;
     make_agent("before");

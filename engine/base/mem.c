@@ -314,6 +314,11 @@ void ag_free(void *p)
         add(h.account, -weight(h.bytes));
 }
 
+bool ag_mem_is_plain(void)
+{
+    return BY_ADDRESS;
+}
+
 size_t ag_mem_size(const void *p)
 {
     if (p == NULL)

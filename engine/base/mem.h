@@ -28,6 +28,8 @@ void *ag_realloc(void *p, size_t bytes);
 char *ag_strdup(const char *s);                 /* NULL in, NULL out */
 char *ag_memdup0(const void *p, size_t bytes);  /* copy with a NUL behind it */
 void ag_free(void *p);                          /* NULL is fine */
+/* Whether a block that is made for nobody is malloc's own, so that free() may have it. */
+bool ag_mem_is_plain(void);
 size_t ag_mem_size(const void *p);              /* of a block of ours: at least what was asked for; NULL: 0 */
 
 /* Fault injection for tests: the n-th allocation from now fails (1 = the next), 0 = none does.

@@ -3,6 +3,7 @@
 #define AG_BASE_SHA256_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "engine/base/str.h"
 
@@ -15,5 +16,11 @@ typedef unsigned char *(*ag_sha256_fn)(const unsigned char *data, size_t bytes, 
 ag_sha256_fn ag_sha256_find(void);
 /* One hash. False: libcrypto is not there. */
 bool ag_sha256(struct ag_str s, unsigned char out[AG_SHA256_BYTES]);
+
+/* The next piece: bytes put into buf, 0 at the end, -1 to give up. */
+typedef int64_t (*ag_sha256_more)(void *ctx, unsigned char *buf, size_t room);
+
+/* Hash of what comes in pieces. False: libcrypto is not there, or `more` gave up. */
+bool ag_sha256_stream(ag_sha256_more more, void *ctx, unsigned char out[AG_SHA256_BYTES]);
 
 #endif

@@ -26,6 +26,7 @@
 #include <agent/engine.h>
 #include <agent/error.h>
 #include <agent/provider.h>
+#include <agent/replay.h>
 #include <agent/row.h>
 #include <agent/run.h>
 #include <agent/tool.h>

@@ -94,7 +94,8 @@ enum agent_memory_hook {
  * thread runs; there is no way back.
  *
  * @param which  set of agent_memory_hook
- * @retval AGENT_EBUSY  that library is in use already; those before it in the order sqlite, curl, json are hooked
+ * @retval AGENT_EBUSY   that library is in use already; those before it in the order sqlite, curl, json are hooked
+ * @retval AGENT_EINVAL  no such set, or jansson on a platform where malloc aligns for less than 16 bytes
  */
 AGENT_API agent_status agent_memory_hooks(unsigned which, agent_error *err);
 
@@ -191,6 +192,10 @@ AGENT_API agent_status agent_db_backup(agent_engine *engine, const char *to, age
  *  AGENT_ESTORAGE where something was found. */
 AGENT_API agent_status agent_db_check(agent_engine *engine, void (*line)(void *ctx, const char *text),
                                       void *ctx, agent_error *err);
+/** SHA-256 of all that a file holds, as 64 hexadecimal digits and a NUL. Its position stays where it is.
+ *  AGENT_EIO where it cannot be read by position (a pipe) or libcrypto is not there. Blocks for reading. */
+AGENT_API agent_status agent_sha256_fd(int fd, char out_hex[65], agent_error *err);
+
 /** Facts about file, store and libraries as "name", "value" rows for `doctor` and `db path`. */
 AGENT_API agent_status agent_db_facts(agent_engine *engine,
                                       void (*fact)(void *ctx, const char *name, const char *value),

@@ -1,0 +1,31 @@
+/*
+ * The parts of a drawing among themselves: svg.c lays it out and draws time, svg_memory.c memory.
+ */
+#ifndef AG_CLI_SVG_H
+#define AG_CLI_SVG_H
+
+#include "cli/stats.h"
+
+#define SVG_WIDTH      1000
+#define SVG_LEFT       86
+#define SVG_RIGHT      26
+#define SVG_RSS_HIGH   210
+#define SVG_HEAP_HIGH  96
+
+struct drawing {
+    struct out *out;
+    const struct stats *s;
+    double us_px;
+    int ribbon, lanes, rss, heap, axis, legend, height; /* y of each part */
+    bool has_rss, has_heap, has_child;
+};
+
+/* Where a moment of a stage's time lies: pauses up to that stage are in it. */
+double svg_x(const struct drawing *d, size_t stage, int64_t us);
+int64_t svg_wall(const struct stats_stage *st); /* 0 where it was cut off */
+int64_t svg_highest(int64_t a, int64_t b);      /* UNKNOWN counts as lowest */
+
+void svg_process_panel(const struct drawing *d);
+void svg_heap_panel(const struct drawing *d);
+
+#endif
