@@ -152,7 +152,7 @@ static const struct option options[] = {
     {"timeout", 0, "DUR", "the run's time: 500ms, 10s, 2m, 1h"},
     {"no-stream", 0, NULL, "one answer from the provider, no stream"},
     {"option", 'o', "KEY=VALUE", "laid over the agent's options for this run"},
-    {"cache", 0, "on|off|read-only|refresh", "answers kept before: use and keep, or anew (the agent's)"},
+    {"cache", 0, "on|off|read-only|refresh", "use and keep answers, or ask anew"},
     {"idempotency-key", 0, "KEY", "a second run with it is the first one"},
     {"each", 0, "FILE", "one run for each line of it (- is stdin)"},
     {"jobs", 'j', "N", "with --each: so many at once (4)"},

@@ -2,9 +2,11 @@
  * agentctl work, wait: the queue that is in the file. Any process may put into it (run -d), any
  * number may work on it, and any may wait for what comes of it.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/drive.h"
 #include "cli/rows.h"
@@ -14,6 +16,7 @@
 
 struct worked {
     struct cli *cli;
+    pthread_mutex_t lock; /* ends are told by whichever worker has them */
     int64_t succeeded, failed, cancelled, waiting, lost;
 };
 
@@ -39,17 +42,17 @@ static void tell_worked(void *ctx, const agent_event *ev)
 
     if (r == NULL)
         return;
+    (void)pthread_mutex_lock(&w->lock);
     count(w, r);
-    if (cli->jsonl) {
+    if (cli->jsonl)
         drive_write_result(&w->cli->out, r);
-        return;
-    }
-    if (r->error.status == AGENT_OK)
+    else if (r->error.status == AGENT_OK)
         cli_note(cli, "run %lld of %s: %s after %.1f s", (long long)r->run.id, r->agent == NULL ? "?" : r->agent,
                  r->status, (double)r->wall_ms / 1000);
     else
         cli_note(cli, "run %lld of %s: %s: %s", (long long)r->run.id, r->agent == NULL ? "?" : r->agent, r->status,
                  r->error.text);
+    (void)pthread_mutex_unlock(&w->lock);
 }
 
 static void put_count(struct out *out, const char *key, int64_t n)
@@ -61,9 +64,10 @@ static void put_count(struct out *out, const char *key, int64_t n)
 static int work(struct cli *cli, const struct args *args)
 {
     agent_work_options options = AGENT_WORK_OPTIONS_INIT;
-    struct worked worked = {.cli = cli};
+    struct worked worked = {.cli = cli, .lock = PTHREAD_MUTEX_INITIALIZER};
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     agent_error err = AGENT_ERROR_INIT;
-    int64_t concurrency = 0, aging_ms = 0;
+    int64_t concurrency = 64, aging_ms = 0;
     agent_status status;
     int rc;
 
@@ -71,6 +75,7 @@ static int work(struct cli *cli, const struct args *args)
         (rc = cli_duration(cli, args, "aging", &aging_ms)) != EXIT_OK)
         return rc;
     signals_install();
+    cli->workers = concurrency == 1 ? 0 : concurrency < cores || cores < 1 ? (int)concurrency : (int)cores;
     if ((rc = cli_open(cli, NEED_CREATE, args)) != EXIT_OK)
         return rc;
     options.concurrency = (int)concurrency;

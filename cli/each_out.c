@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,9 @@
 
 #include "cli/drive.h"
 #include "cli/each.h"
+#include "cli/signals.h"
 
+#define LOCK_LOOKS 40 /* of 50 ms */
 #define ROW_BEGINS "{\"id\":"
 #define ROW_BEGINS_BYTES (sizeof(ROW_BEGINS) - 1)
 
@@ -121,6 +123,17 @@ static int refuse_file(struct cli *cli, const char *path, const char *why, const
     return cli_fail(cli, &err);
 }
 
+/* A process that was killed just now may still be on its way out: it is given a moment. */
+static bool lock_file(int fd)
+{
+    for (int looks = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; looks++) {
+        if (looks == LOCK_LOOKS || (errno != EWOULDBLOCK && errno != EINTR) || signals_caught() != 0)
+            return false;
+        (void)poll(NULL, 0, 50);
+    }
+    return true;
+}
+
 int each_out_open(struct cli *cli, const char *path, const struct each_input *in, struct each_out *out)
 {
     agent_error err = AGENT_ERROR_INIT;
@@ -144,7 +157,7 @@ int each_out_open(struct cli *cli, const char *path, const struct each_input *in
         return refuse_file(cli, path, "is the input itself", "give --out another file");
     if ((out->path = realpath(path, NULL)) == NULL)
         out->path = cli_strdup(path);
-    if (flock(out->fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_file(out->fd)) {
         cli_err(&err, AGENT_EBUSY, errno, "another agentctl is writing '%s'", out->path);
         cli_hint(&err, "wait until it has ended, or give --out another file");
         return cli_fail(cli, &err);

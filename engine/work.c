@@ -30,7 +30,7 @@
 
 #define CONCURRENCY  64
 #define AGING_MS     INT64_C(30000)
-#define BATCH        64 /* runs taken in one transaction */
+#define BATCH        256 /* runs taken in one transaction */
 #define FALLBACK_MS  200
 #define DEATHS_NS    INT64_C(1000000000)
 #define RETRY_NS     INT64_C(1000000000)

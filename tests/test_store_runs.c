@@ -441,8 +441,9 @@ START_TEST(a_run_taken_over_in_a_model_step_fails_the_step_and_goes_on)
     ck_assert_int_eq(taken->out_input_seq, 1);
     kit_is(STEPS, "step status wall_ms error", "1|failed|-|interrupted: process died\n");
     kit_is(STAGE_MEMORY, "step stage started_at wall_us rss_before_bytes rss_peak_bytes rss_after_bytes heap_peak_bytes "
-                         "heap_net_bytes child_rss_peak_bytes commit_us samples peak_source",
-           "1|infer|-|-|-|-|-|-|-|-|-|-|-\n");
+                         "heap_net_bytes child_rss_peak_bytes commit_us samples attribution peak_source heap_includes "
+                         "shared_sample",
+           "1|infer|-|-|-|-|-|-|-|-|-|-|-|-|-|-\n");
     kit_is(MESSAGES, "seq role text", "1|user|hi\n");
     kit_add(AG_OP_STEP_BEGIN)->step_begin =
         (struct ag_op_step_begin){.run_id = run->out_run_id, .number = 2, .attempt = 1, .started_at_ms = kit.now};
@@ -452,6 +453,52 @@ START_TEST(a_run_taken_over_in_a_model_step_fails_the_step_and_goes_on)
     (void)claim(run->out_run_id, true);
     kit_is(STAGE_MEMORY, "step stage", "1|infer\n2|respond\n");
     kit_is(RUNS, "status attempts", "running|3\n");
+    kit_close();
+}
+END_TEST
+
+START_TEST(a_stage_row_keeps_what_was_measured_and_how)
+{
+    static const struct ag_stage_row rows[] = {
+        {.step = 1, .stage = AG_STAGE_LOAD, .samples = 7, .started_at_ms = KIT_EPOCH_MS, .wall_us = 5, .commit_us = 1,
+         .rss_before_bytes = 100, .rss_peak_bytes = 300, .rss_after_bytes = 200, .heap_peak_bytes = 64,
+         .heap_net_bytes = -32, .child_rss_peak_bytes = -1, .peak_source = AG_PEAK_SAMPLES, .heap_includes = 7,
+         .shared_sample = true, .shared = true},
+        {.step = 2, .stage = AG_STAGE_TOOL, .samples = 2, .started_at_ms = KIT_EPOCH_MS, .wall_us = 0, .commit_us = 0,
+         .rss_before_bytes = 1, .rss_peak_bytes = 1, .rss_after_bytes = 1, .heap_peak_bytes = 0, .heap_net_bytes = 0,
+         .child_rss_peak_bytes = 9, .peak_source = AG_PEAK_HWM},
+        {.step = 3, .stage = AG_STAGE_INFER, .samples = 0, .started_at_ms = KIT_EPOCH_MS, .wall_us = 1, .commit_us = 0,
+         .rss_before_bytes = -1, .rss_peak_bytes = -1, .rss_after_bytes = -1, .heap_peak_bytes = -1,
+         .heap_net_bytes = -1, .child_rss_peak_bytes = -1, .heap_includes = AGENT_MEMORY_JSON},
+    };
+    struct ag_op_run_create *run;
+
+    kit_open(_i);
+    (void)kit_agent("bob");
+    run = kit_run("bob", NULL, "hi");
+    kit_add(AG_OP_STAGES)->stages = (struct ag_op_stages){run->out_run_id, rows, 3};
+    kit_ok();
+    kit_is(STAGE_MEMORY, "stage rss_before_bytes rss_peak_bytes rss_after_bytes heap_peak_bytes heap_net_bytes "
+                         "child_rss_peak_bytes samples attribution peak_source heap_includes shared_sample",
+           "load|100|300|200|64|-32|-|7|shared|samples|own+json+sqlite+curl|1\n"
+           "tool|1|1|1|0|0|9|2|exclusive|hwm|own|0\n"
+           "infer|-|-|-|-|-|-|0|exclusive|-|-|-\n");
+    kit_close();
+}
+END_TEST
+
+START_TEST(an_owner_may_tell_how_it_is_as_often_as_it_likes)
+{
+    kit_open(_i);
+    (void)kit_agent("bob");
+    for (int i = 0; i < 3; i++) {
+        kit_add(AG_OP_LIVE)->live = (struct ag_op_live){
+            .at_ms = kit.now, .rss_bytes = -1, .heap_bytes = 5, .runs = i, .stages = S("{}"), .cache = S("{}")};
+        kit_ok();
+        if (i == 0) /* it is an owner from its first run on; before that it has nothing to tell */
+            (void)kit_run("bob", NULL, "hi");
+    }
+    kit_is(RUNS, "status", "running\n");
     kit_close();
 }
 END_TEST
@@ -1308,6 +1355,8 @@ Suite *store_runs_suite(void)
     EACH(a_run_keeps_the_version_it_was_queued_with);
     EACH(a_run_that_is_live_waits_or_has_ended_is_not_claimed);
     EACH(a_run_taken_over_in_a_model_step_fails_the_step_and_goes_on);
+    EACH(a_stage_row_keeps_what_was_measured_and_how);
+    EACH(an_owner_may_tell_how_it_is_as_often_as_it_likes);
     EACH(a_run_taken_over_in_its_tools_repeats_what_is_safe_and_waits_for_the_rest);
     EACH(an_approved_call_is_called_again_with_the_same_effect_id);
     EACH(a_denied_call_tells_the_model_so);

@@ -3,21 +3,38 @@
 #include <stdint.h>
 
 #include "engine/base/mem.h"
+#include "storage/memory/pages.h"
 
 #define STEP_BYTES        16
 #define SMALL_BYTES       512  /* 32 classes of 16 */
 #define CLASSED_BYTES     8192 /* 16 more, four per doubling */
 #define CHUNK_FIRST_BYTES 16384
-#define CHUNK_MOST_BYTES  1048576
+#define CHUNK_MOST_BYTES  1048576 /* beyond it chunks are huge pages */
+#define CHUNK_HUGE_BYTES  (2 * AG_PAGES_UNIT)
 
 struct ag_ram_chunk {
     struct ag_ram_chunk *older;
-    size_t bytes;
+    size_t bytes; /* CHUNK_HUGE_BYTES: from pages.c */
 };
 
 struct ag_ram_big {
     struct ag_ram_big *prev, *next;
+    size_t bytes; /* with this header; from AG_PAGES_UNIT on from pages.c */
+    size_t unused; /* what follows is aligned to 16 */
 };
+
+static void *get(size_t bytes)
+{
+    return bytes >= AG_PAGES_UNIT ? ag_pages_get(bytes) : ag_malloc(bytes);
+}
+
+static void put(void *p, size_t bytes)
+{
+    if (bytes >= AG_PAGES_UNIT)
+        ag_pages_put(p, bytes);
+    else
+        ag_free(p);
+}
 
 /* The class of a size and the size of the class. */
 static unsigned class_of(size_t bytes, size_t *out_bytes)
@@ -40,9 +57,9 @@ static void *from_heap(struct ag_ram_pool *pool, size_t bytes)
 {
     struct ag_ram_big *big;
 
-    if (bytes > SIZE_MAX / 2 || (big = ag_malloc(bytes + sizeof(*big))) == NULL)
+    if (bytes > SIZE_MAX / 2 || (big = get(bytes + sizeof(*big))) == NULL)
         return NULL;
-    *big = (struct ag_ram_big){NULL, pool->bigs};
+    *big = (struct ag_ram_big){NULL, pool->bigs, bytes + sizeof(*big), 0};
     if (pool->bigs != NULL)
         pool->bigs->prev = big;
     pool->bigs = big;
@@ -55,12 +72,12 @@ static void *from_new_chunk(struct ag_ram_pool *pool, size_t bytes)
     struct ag_ram_chunk *chunk;
     size_t want = pool->next_bytes < CHUNK_FIRST_BYTES ? CHUNK_FIRST_BYTES : pool->next_bytes;
 
-    if ((chunk = ag_malloc(want)) == NULL)
+    if ((chunk = get(want)) == NULL)
         return NULL;
     *chunk = (struct ag_ram_chunk){pool->chunks, want};
     pool->chunks = chunk;
     pool->held_bytes += want;
-    pool->next_bytes = want < CHUNK_MOST_BYTES ? want * 2 : want;
+    pool->next_bytes = want < CHUNK_MOST_BYTES ? want * 2 : CHUNK_HUGE_BYTES;
     pool->at = (char *)(chunk + 1) + bytes;
     pool->end = (char *)chunk + want;
     return chunk + 1;
@@ -99,7 +116,7 @@ void ag_ram_pool_put(struct ag_ram_pool *pool, void *p, size_t bytes)
         if (big->next != NULL)
             big->next->prev = big->prev;
         pool->held_bytes -= bytes + sizeof(*big);
-        ag_free(big);
+        put(big, big->bytes);
         return;
     }
     c = class_of(bytes, &bytes);
@@ -112,13 +129,13 @@ void ag_ram_pool_drop(struct ag_ram_pool *pool)
     while (pool->chunks != NULL) {
         struct ag_ram_chunk *older = pool->chunks->older;
 
-        ag_free(pool->chunks);
+        put(pool->chunks, pool->chunks->bytes);
         pool->chunks = older;
     }
     while (pool->bigs != NULL) {
         struct ag_ram_big *next = pool->bigs->next;
 
-        ag_free(pool->bigs);
+        put(pool->bigs, pool->bigs->bytes);
         pool->bigs = next;
     }
     *pool = (struct ag_ram_pool){0};
