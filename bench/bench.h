@@ -111,10 +111,14 @@ void bench_run_tool_durable(struct bench_run *b);
 void bench_durable25(struct bench_run *b);
 void bench_flat(struct bench_run *b);
 void bench_cold(struct bench_run *b);
+void bench_sampler(struct bench_run *b);
+void bench_accounts(struct bench_run *b);
+void bench_steady(struct bench_run *b);
 void bench_concurrency(struct bench_run *b);
 void bench_delayed(struct bench_run *b);
 void bench_streams(struct bench_run *b);
 void bench_cache_coherence(struct bench_run *b);
 void bench_cache_end_to_end(struct bench_run *b);
+void bench_cache_warm(struct bench_run *b);
 
 #endif

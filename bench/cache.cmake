@@ -9,5 +9,5 @@ endforeach()
 target_link_libraries(cache_speed PRIVATE PkgConfig::SQLITE)
 
 # And those of the cache before a file, in agent-bench's table.
-target_sources(agent-bench PRIVATE cache_coherence.c cache_end_to_end.c)
+target_sources(agent-bench PRIVATE cache_coherence.c cache_end_to_end.c cache_warm.c)
 target_link_libraries(agent-bench PRIVATE bench_traces agent_cache)

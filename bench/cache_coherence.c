@@ -29,9 +29,10 @@
 #define READERS 2
 
 struct shared { /* mapped by both processes */
-    atomic_int ready, go, stop, failed;
+    atomic_int ready; /* 1: the file is there; 2: and the other process has it open */
+    atomic_int go, stop, failed;
     _Atomic int64_t committed[AGENTS];
-    int64_t ids[AGENTS]; /* of versions; written before ready */
+    int64_t ids[AGENTS]; /* of versions; written before ready is 2 */
     _Atomic int64_t commits;
 };
 
@@ -69,7 +70,7 @@ static bool read_ids(sqlite3 *db, struct shared *s)
     return sqlite3_finalize(st) == SQLITE_OK && n == AGENTS;
 }
 
-static bool write_some(const struct coherence *w, struct shared *s)
+static bool write_some(const struct coherence *w, struct shared *s, pid_t parent)
 {
     struct bench_random r;
     sqlite3_stmt *st;
@@ -82,8 +83,8 @@ static bool write_some(const struct coherence *w, struct shared *s)
         !read_ids(db, s) ||
         sqlite3_prepare_v2(db, "UPDATE agent_version SET instructions = ?2 WHERE id = ?1", -1, &st, NULL) != SQLITE_OK)
         return false;
-    atomic_store(&s->ready, 1);
-    while (atomic_load(&s->stop) == 0) {
+    atomic_store(&s->ready, 2);
+    while (atomic_load(&s->stop) == 0 && getppid() == parent) {
         size_t i = (size_t)bench_random_below(&r, AGENTS);
         char text[24];
 
@@ -108,9 +109,8 @@ static pid_t start_writer(const struct coherence *w, struct shared *s)
 
     if (pid == 0) {
         while (atomic_load(&s->ready) == 0 && getppid() == parent)
-            nap(1000000); /* 1: the file is there */
-        atomic_store(&s->ready, 0);
-        if (getppid() == parent && !write_some(w, s))
+            nap(1000000);
+        if (getppid() == parent && !write_some(w, s, parent))
             atomic_store(&s->failed, 1);
         _exit(0);
     }
@@ -253,9 +253,7 @@ static bool measure(const struct coherence *w, struct shared *s, struct coherent
     ok = make_agents(engine, why);
     if (ok) {
         atomic_store(&s->ready, 1);
-        while (atomic_load(&s->ready) != 0) /* the writer takes note, */
-            nap(1000000);
-        while (atomic_load(&s->ready) == 0 && atomic_load(&s->failed) == 0) /* and has the ids */
+        while (atomic_load(&s->ready) != 2 && atomic_load(&s->failed) == 0)
             nap(1000000);
         ask_token(engine, out);
         ok = atomic_load(&s->failed) == 0 && read_all(w, engine, s, out, why);

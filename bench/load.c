@@ -35,7 +35,8 @@ bool load_open(const struct load *l, agent_engine **out, char *why)
     o.flags = AGENT_OPEN_CREATE;
     o.workers = l->workers;
     o.durability = l->durability;
-    o.sample_interval_ms = -1;
+    o.sample_interval_ms = l->sample_ms > 0 ? l->sample_ms : l->sample_ms == 0 ? -1 : 0;
+    o.no_heap_accounts = l->no_accounts;
     o.secret = secret;
     if (agent_open(&o, &engine, &err) != AGENT_OK)
         return fail(why, "open the engine", &err);

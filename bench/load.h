@@ -17,6 +17,8 @@ struct load {
     bool no_stream;
     void (*on_text)(void *ctx, const char *text, size_t bytes); /* NULL: none; on the worker */
     void *ctx;
+    int sample_ms;        /* between two readings of memory; 0: none, -1: the engine's default */
+    bool no_accounts;     /* of heap */
     const char *options; /* of the agent */
     bool tools;          /* all builtins; else none */
     const char *session; /* NULL: each run has its own */

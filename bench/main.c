@@ -35,6 +35,10 @@ static const struct bench benches[] = {
      bench_durable25},
     {"flat", "bytes written by turn 10, 1,000 and 10,000 of one session", "bytes", bench_flat},
     {"cold", "start of agentctl list and run beside sqlite3 FILE 'select 1'", "ms", bench_cold},
+    {"sampler", "runs over HTTP with memory readings off, at borders of stages, every 100, 10 and 1 ms", "runs/s",
+     bench_sampler},
+    {"accounts", "runs in memory with and without heap accounts", "runs/cpu-s", bench_accounts},
+    {"steady", "RSS along 100,000 runs", "MB", bench_steady},
     {"concurrency", "100 runs in flight over HTTP, no server delay, beside bare sockets and wrk", "runs/s",
      bench_concurrency},
     {"delayed", "answers after 500 ms: thousands of runs in flight", "runs/s", bench_delayed},
@@ -43,6 +47,7 @@ static const struct bench benches[] = {
      bench_cache_coherence},
     {"cache_end_to_end", "agentmix against a file through caches of 0, 100, 200, 300 MB: time, and RSS", "ms",
      bench_cache_end_to_end},
+    {"cache_warm", "what loading the hottest entries at start would save", "ms", bench_cache_warm},
 };
 
 #define BENCH_COUNT (sizeof(benches) / sizeof(benches[0]))

@@ -287,6 +287,8 @@ static int find_command(struct cli *cli, struct args *args, int argc, char **arg
             help_overview(&cli->out);
         return EXIT_OK;
     }
+    if (group != NULL && (*out = cli_command_find(group)) != NULL) /* a verb by itself too: limits */
+        return EXIT_OK;
     if (group != NULL) {
         char *hint = cli_format("agentctl %s --help lists them", group);
         int rc = cli_usage(cli, hint, "%s: a second word is missing", group);

@@ -35,7 +35,7 @@ static void print_json(struct listing *l, const agent_limit *limit)
     put_str(out, limit->error);
     put_key(out, "text");
     put_str(out, limit->text);
-    put_close(out, '}');
+    put_close(out, '{');
     if (l->cli->jsonl)
         put_line(out);
 }
@@ -79,7 +79,7 @@ static int limits(struct cli *cli, const struct args *args)
         return cli_fail(cli, &err);
     }
     if (cli->json && !cli->jsonl) {
-        put_close(&cli->out, ']');
+        put_close(&cli->out, '[');
         put_line(&cli->out);
     } else if (!cli->jsonl) {
         table_print(&l.table, &cli->out, true);
@@ -113,7 +113,7 @@ static int change(struct cli *cli, const char *name, const int64_t *value)
         put_str(&cli->out, name);
         put_key(&cli->out, "value");
         value != NULL ? put_int(&cli->out, *value) : put_null(&cli->out);
-        put_close(&cli->out, '}');
+        put_close(&cli->out, '{');
         put_line(&cli->out);
     }
     return EXIT_OK;

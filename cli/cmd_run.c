@@ -147,19 +147,19 @@ static int run(struct cli *cli, const struct args *args)
 static const struct option options[] = {
     {"session", 'S', "SESSION", "a session: its name (made if need be) or #ID"},
     {"continue", 'c', NULL, "the agent's latest session goes on"},
-    {"detach", 'd', NULL, "only queue it and print its number; work drives it"},
+    {"detach", 'd', NULL, "queue it and print its number; see work"},
     {"priority", 'p', "high|normal|low", "before or after other runs (normal)"},
     {"timeout", 0, "DUR", "the run's time: 500ms, 10s, 2m, 1h"},
     {"no-stream", 0, NULL, "one answer from the provider, no stream"},
     {"option", 'o', "KEY=VALUE", "laid over the agent's options for this run"},
     {"cache", 0, "on|off|read-only|refresh", "use and keep answers, or ask anew"},
     {"idempotency-key", 0, "KEY", "a second run with it is the first one"},
-    {"each", 0, "FILE", "one run for each line of it (- is stdin)"},
-    {"jobs", 'j', "N", "with --each: so many at once (4)"},
-    {"out", 0, "FILE", "with --each: where the results go; goes on where it was cut off"},
-    {"unordered", 0, NULL, "with --each: results as they come, not in the order of the lines"},
-    {"max-failures", 0, "N", "with --each: stop once so many lines have failed"},
-    {"restart", 0, NULL, "with --out: begin anew, whatever is there"},
+    {"each", 0, "FILE", "one run for each line of it; - is stdin"},
+    {"jobs", 'j', "N", "so many of its lines at once (4)"},
+    {"out", 0, "FILE", "where its results go; goes on if cut off"},
+    {"unordered", 0, NULL, "its results as they come"},
+    {"max-failures", 0, "N", "stop once so many lines have failed"},
+    {"restart", 0, NULL, "--out begins anew, whatever is there"},
     {0},
 };
 
@@ -167,7 +167,6 @@ static const char *const examples[] = {
     "run demo 'What is 17*23?'",
     "run demo -c 'And half of it?'",
     "git diff | agentctl run reviewer -",
-    "run demo @question.txt --jsonl",
     "run demo --each prompts.jsonl -j 8 --out answers.jsonl",
     NULL,
 };
@@ -178,12 +177,9 @@ const struct command cmd_run = {
     .summary = "ask an agent; the answer goes to stdout",
     .text = "Without PROMPT, or with -, standard input is the prompt. Without -S or -c the\n"
             "run has a session of its own. On a terminal the answer is shown as it comes,\n"
-            "elsewhere once it is committed.\n"
-            "\n"
-            "--each runs a file of lines {\"prompt\": …, \"session\"?: …, \"id\"?: …} or bare JSON\n"
-            "strings, and writes a line of results for each; a line that is wrong has its error\n"
-            "there. With --out the same command goes on after ^C or a crash: what has run does\n"
-            "not run again, and a batch that is complete is left alone.",
+            "elsewhere once it is committed. --each: a line of results for each line that is\n"
+            "a JSON string or {\"prompt\": …, \"session\"?: …, \"id\"?: …}; with --out the same\n"
+            "command goes on after ^C or a crash, and nothing runs twice.",
     .options = options,
     .shared = cli_driving,
     .examples = examples,

@@ -78,7 +78,7 @@ static int work(struct cli *cli, const struct args *args)
     cli->workers = concurrency == 1 ? 0 : concurrency < cores || cores < 1 ? (int)concurrency : (int)cores;
     if ((rc = cli_open(cli, NEED_CREATE, args)) != EXIT_OK)
         return rc;
-    options.concurrency = (int)concurrency;
+    options.concurrency = args_has(args, "jobs") ? (int)concurrency : 0;
     options.aging_ms = aging_ms;
     options.until_idle = args_has(args, "until-idle");
     options.on_event = tell_worked;
@@ -182,7 +182,7 @@ static int wait_for(struct cli *cli, const struct args *args)
 static const struct option work_options[] = {
     {"jobs", 'j', "N", "runs driven at once (64)"},
     {"until-idle", 0, NULL, "end when nothing is queued any more"},
-    {"aging", 0, "DUR", "who waited so long counts one class higher (30s)"},
+    {"aging", 0, "DUR", "who waited so long counts a class higher (30s)"},
     {0},
 };
 static const struct option wait_options[] = {{"timeout", 0, "DUR", "give up after: 500ms, 10s, 2m, 1h"}, {0}};

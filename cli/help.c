@@ -14,10 +14,10 @@ static const struct section {
 } sections[] = {
     {"agents and runs", (const char *const[]){"create", "run", "list", "show", "edit", "rm", "logs", "stats", "top",
                                               "cancel", NULL}},
-    {"after a crash", (const char *const[]){"resume", "approve", "deny", NULL}},
+    {"the queue, a crash", (const char *const[]){"work", "wait", "tail", "resume", "approve", "deny", NULL}},
     {"what agents have", (const char *const[]){"tool", "memory", "session", "cache", NULL}},
-    {"the file", (const char *const[]){"db", "sql", "limits", "doctor", NULL}},
-    {"this program", (const char *const[]){"bench", "help", "version", "completion", NULL}},
+    {"the file, this program", (const char *const[]){"db", "sql", "limits", "doctor", "bench", "help", "version",
+                                                     "completion", NULL}},
 };
 
 static const struct {
@@ -28,7 +28,7 @@ static const struct {
     {"session", "ls, show, rm: conversations"},
     {"cache", "stats, ls, show, rm, clear, resize: answers used again"},
     {"db", "path, check, backup, migrate"},
-    {"limits", "every limit, its unit and what going over it gives; show, set, reset"},
+    {"limits", "every limit with its unit; show, set, reset"},
     {"bench", "cache: what a front cache would make of a trace"},
 };
 

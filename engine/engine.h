@@ -53,6 +53,8 @@ struct ag_worker;
 #define AG_OPTIONS_TEXT_MAX  (64u << 10)
 #define AG_JOURNAL_BYTES     4096
 #define AG_JOURNAL_NS        INT64_C(250000000)
+#define AG_WORK_JOBS         64
+#define AG_QUEUE_AGING_MS    30000
 #define AG_POLL_MS           100 /* a run that waits for another process looks again */
 
 struct ag_host_tool {

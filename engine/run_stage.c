@@ -72,8 +72,7 @@ static void stage_begin(struct agent_run *run, enum ag_stage stage)
     c->rss_before = rss.rss_bytes;
     c->shared_sample = rss.is_shared;
     c->mark = ag_sampler_mark(&e->sampler);
-    c->heap_before = ag_account_bytes(run->account);
-    ag_account_peak_reset(run->account);
+    c->heap_before = ag_account_mark(run->account);
 }
 
 /* RSS from the stage's borders and from what the sampler read between them. */

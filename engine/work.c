@@ -28,8 +28,6 @@
 #include "engine/run.h"
 #include "engine/watch.h"
 
-#define CONCURRENCY  64
-#define AGING_MS     INT64_C(30000)
 #define BATCH        256 /* runs taken in one transaction */
 #define FALLBACK_MS  200
 #define DEATHS_NS    INT64_C(1000000000)
@@ -271,6 +269,8 @@ static int64_t room(const struct ag_work *work)
     int64_t all = e->max_active_runs - atomic_load(&e->active_runs);
 
     own = own < all ? own : all;
+    if (own < work->o.concurrency && own > 0 && ag_pressure_level(work->engine) >= AG_PRESSURE_FULL)
+        return 0; /* memory is short: what runs ends first; one at a time always may */
     return own < BATCH ? own : BATCH;
 }
 
@@ -397,9 +397,9 @@ agent_status agent_work(agent_engine *e, const agent_work_options *o, agent_erro
     work->home = e->workers[0];
     work->o = o != NULL ? *o : defaults;
     if (work->o.concurrency == 0)
-        work->o.concurrency = CONCURRENCY;
+        work->o.concurrency = (int)ag_limit(&e->limits, AG_LIMIT_WORK_JOBS);
     if (work->o.aging_ms == 0)
-        work->o.aging_ms = AGING_MS;
+        work->o.aging_ms = ag_limit(&e->limits, AG_LIMIT_QUEUE_AGING_MS);
     work->watch = AG_WATCH_INIT;
     atomic_store(&e->work_hint, false);
     wait_for_it(work);

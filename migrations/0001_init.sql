@@ -3,7 +3,7 @@
 -- are kept by SQLite and shown by `.schema`.
 
 CREATE TABLE meta (
-    key   TEXT NOT NULL PRIMARY KEY, -- run_floor, session_floor: ids up to here were given out and are never given again;
+    key   TEXT NOT NULL PRIMARY KEY, -- run_floor, session_floor: ids up to here were given out and are never given again; home: where the file lives;
                                      -- cache_limit, cache_bytes, cache_clock: of the response cache
     value ANY
 ) STRICT, WITHOUT ROWID;
@@ -112,7 +112,7 @@ CREATE TABLE run (
     trace_id         BLOB,
     idempotency_key  TEXT,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
-    ready            INTEGER NOT NULL DEFAULT 0, -- 1: to be taken by whoever works: nothing of its session is before it, nobody has it
+    ready            INTEGER NOT NULL DEFAULT 0, -- 1: to be taken by whoever works: nothing of its session is before it, nobody has it; 2: came with a copy, waits for resume
     error_status     INTEGER,               -- agent_status of a failed run
     error            TEXT,
     hint             TEXT,

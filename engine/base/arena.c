@@ -7,7 +7,7 @@
 
 #include "engine/base/mem.h"
 
-#define CHUNK_FIRST_BYTES 1024
+#define CHUNK_FIRST_BYTES 1000 /* with the header of a charged block it is within what malloc keeps at hand (1032) */
 #define CHUNK_MOST_BYTES  65536
 
 struct ag_arena_chunk {

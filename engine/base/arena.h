@@ -25,7 +25,7 @@ typedef struct ag_arena {
     size_t peak_bytes;   /* most of held_bytes since ag_arena_peak_reset() */
 } ag_arena;
 
-#define AG_ARENA_INIT ((ag_arena){.next_bytes = 1024})
+#define AG_ARENA_INIT ((ag_arena){.next_bytes = 1000})
 
 void *ag_arena_alloc(ag_arena *a, size_t bytes);  /* 8-aligned, not zeroed; NULL: out of memory */
 void *ag_arena_zalloc(ag_arena *a, size_t bytes); /* zeroed */

@@ -44,9 +44,10 @@ struct ag_account {
     _Atomic int64_t away, away_peak;
 };
 
+_Thread_local struct ag_mem_charge ag_mem_charge_now;
+
 static _Thread_local struct {
     unsigned long calls, fail_at;
-    struct ag_mem_charge charge;
 } self;
 
 unsigned long ag_mem_fail_at(unsigned long nth)
@@ -84,6 +85,8 @@ static void add_home(ag_account *a, int64_t bytes)
     int64_t sum = atomic_load_explicit(&a->home_bytes, memory_order_relaxed) + bytes;
 
     atomic_store_explicit(&a->home_bytes, sum, memory_order_relaxed);
+    if (bytes <= 0)
+        return;
     sum += bytes_of(atomic_load_explicit(&a->away, memory_order_relaxed));
     if (sum > atomic_load_explicit(&a->home_peak, memory_order_relaxed))
         atomic_store_explicit(&a->home_peak, sum, memory_order_relaxed);
@@ -103,7 +106,7 @@ static void add_away(ag_account *a, int64_t amount)
 
 static void add(ag_account *a, int64_t bytes)
 {
-    if (a == self.charge.to && !self.charge.away)
+    if ((uintptr_t)a == ag_mem_charge_now.to) /* and not 1 more */
         add_home(a, bytes);
     else
         add_away(a, bytes);
@@ -141,34 +144,6 @@ void ag_account_unref(ag_account *a)
         add_away(a, -ONE_REF);
 }
 
-static struct ag_mem_charge change(struct ag_mem_charge to)
-{
-    struct ag_mem_charge was = self.charge;
-
-    self.charge = to;
-    return was;
-}
-
-struct ag_mem_charge ag_mem_charge(ag_account *to)
-{
-    return change((struct ag_mem_charge){to, false});
-}
-
-struct ag_mem_charge ag_mem_charge_away(ag_account *to)
-{
-    return change((struct ag_mem_charge){to, true});
-}
-
-void ag_mem_charge_back(struct ag_mem_charge was)
-{
-    self.charge = was;
-}
-
-ag_account *ag_mem_charged(void)
-{
-    return self.charge.to;
-}
-
 int64_t ag_account_bytes(const ag_account *a)
 {
     if (a == NULL)
@@ -188,15 +163,15 @@ int64_t ag_account_peak(const ag_account *a)
     return home > away ? home : away;
 }
 
-void ag_account_peak_reset(ag_account *a)
+int64_t ag_account_mark(ag_account *a)
 {
-    int64_t now;
+    int64_t now = ag_account_bytes(a);
 
     if (a == NULL)
-        return;
-    now = ag_account_bytes(a);
+        return 0;
     atomic_store_explicit(&a->home_peak, now, memory_order_relaxed);
     atomic_store_explicit(&a->away_peak, now, memory_order_relaxed);
+    return now;
 }
 
 void ag_account_add(ag_account *a, int64_t bytes, bool away)
@@ -257,7 +232,7 @@ static void *take(char *base, size_t bytes, ag_account *a)
 
 void *ag_malloc(size_t bytes)
 {
-    ag_account *a = self.charge.to;
+    ag_account *a = ag_mem_charged();
 
     if (refused())
         return NULL;
@@ -268,7 +243,7 @@ void *ag_malloc(size_t bytes)
 
 void *ag_calloc(size_t count, size_t bytes)
 {
-    ag_account *a = self.charge.to;
+    ag_account *a = ag_mem_charged();
 
     if (refused() || (bytes > 0 && count > (PTRDIFF_MAX - HEAD_BYTES) / bytes))
         return NULL;

@@ -47,23 +47,45 @@ void ag_account_close(ag_account *a);
 ag_account *ag_account_ref(ag_account *a);
 void ag_account_unref(ag_account *a);
 
-/* For whom this thread allocates. */
+/* For whom a thread allocates: the account's address, plus 1 where its home is another thread. */
 struct ag_mem_charge {
-    ag_account *to;
-    bool away;
+    uintptr_t to;
 };
+extern _Thread_local struct ag_mem_charge ag_mem_charge_now; /* for the functions below alone */
 
-/* NULL: for nobody. Gives what was before, for ag_mem_charge_back(). */
-struct ag_mem_charge ag_mem_charge(ag_account *to);      /* this thread is its home now: (1) */
-struct ag_mem_charge ag_mem_charge_away(ag_account *to); /* this thread is another one */
-void ag_mem_charge_back(struct ag_mem_charge was);
-ag_account *ag_mem_charged(void); /* NULL: nobody */
+static inline void ag_mem_charge_back(struct ag_mem_charge was)
+{
+    ag_mem_charge_now = was;
+}
+
+/* NULL: for nobody. Gives what was before, for ag_mem_charge_back(). This thread is its home now: (1). */
+static inline struct ag_mem_charge ag_mem_charge(ag_account *to)
+{
+    struct ag_mem_charge was = ag_mem_charge_now;
+
+    ag_mem_charge_now.to = (uintptr_t)to;
+    return was;
+}
+
+/* The same on a thread that is not its home. */
+static inline struct ag_mem_charge ag_mem_charge_away(ag_account *to)
+{
+    struct ag_mem_charge was = ag_mem_charge_now;
+
+    ag_mem_charge_now.to = to != NULL ? (uintptr_t)to | 1 : 0;
+    return was;
+}
+
+static inline ag_account *ag_mem_charged(void) /* NULL: nobody */
+{
+    return (ag_account *)(ag_mem_charge_now.to & ~(uintptr_t)1);
+}
 
 /* Bytes that it holds: what was asked for in whole words of 8 bytes; NULL: 0. On its home thread. */
 int64_t ag_account_bytes(const ag_account *a);
-/* The most it held since ag_account_peak_reset(). */
+/* The most it held since ag_account_mark(), which gives what it holds now. */
 int64_t ag_account_peak(const ag_account *a);
-void ag_account_peak_reset(ag_account *a);
+int64_t ag_account_mark(ag_account *a);
 /* Charges or credits by hand what is not a block of ours: pooled objects, a host's memory. `away`: not
  * on the home thread; then the caller holds a reference. Multiples of 8. */
 void ag_account_add(ag_account *a, int64_t bytes, bool away);

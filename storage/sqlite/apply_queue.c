@@ -3,6 +3,7 @@
  *
  *     run.ready = 1    a queued run that nobody holds, the first open one of its session
  *                      a running run whose owner's death was seen
+ *               = 2    it came with a copy of the file (home.c): only who names it gets it
  *
  *     run_queue        | ready 1, high: 7 12 30 … | normal: 3 4 … | low: 5 … |   ready 0: behind others
  *
@@ -242,6 +243,8 @@ agent_status ag_apply_claim_next(struct ag_sq_store *s, ag_unit *u, struct ag_op
 
     op->out_count = 0;
     op->out_more = false;
+    if ((rc = ag_home_settle(s, u)) != AGENT_OK)
+        return rc;
     if (op->reap && (rc = reap(s, u)) != AGENT_OK)
         return rc;
     if (room == 0)

@@ -18,6 +18,7 @@ struct ahead { /* what is before a run in its session */
     enum ag_blocked blocked;
     int64_t blocked_by;
     int64_t waiting; /* run that waits for a decision; 0: none */
+    bool is_aside;   /* blocked_by came with a copy of the file: what is behind it waits for resume too */
 };
 
 static agent_status look_ahead(struct ag_sq_store *s, ag_unit *u, int64_t session_id, int64_t before_run,
@@ -44,6 +45,7 @@ static agent_status look_ahead(struct ag_sq_store *s, ag_unit *u, int64_t sessio
         out->blocked = ag_col_int(&q, 2) != 0 && ag_owner_alive(s, ag_col_int(&q, 2)) ? AG_BLOCKED_LIVE
                                                                                      : AG_BLOCKED_CLAIMABLE;
         out->blocked_by = id;
+        out->is_aside = ag_col_int(&q, 3) == 2;
         break;
     }
     return rc;
@@ -134,7 +136,8 @@ static agent_status make_session(struct ag_sq_store *s, ag_unit *u, const struct
     return rc;
 }
 
-static agent_status insert_run(struct ag_sq_store *s, ag_unit *u, struct ag_op_run_create *op, int64_t owner_id)
+static agent_status insert_run(struct ag_sq_store *s, ag_unit *u, struct ag_op_run_create *op, int64_t owner_id,
+                               bool is_aside)
 {
     static const unsigned char no_trace[16];
     AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_RUN_INSERT);
@@ -160,7 +163,7 @@ static agent_status insert_run(struct ag_sq_store *s, ag_unit *u, struct ag_op_r
     ag_query_int(&q, op->queued_at_ms != 0 ? op->queued_at_ms : u->now_ms);
     ag_query_id(&q, claimed ? u->now_ms : 0);
     ag_query_id(&q, op->deadline_at_ms);
-    ag_query_int(&q, !claimed && owner_id == 0 && op->out_blocked == AG_BLOCKED_NOT);
+    ag_query_int(&q, claimed || owner_id != 0 ? 0 : is_aside ? 2 : op->out_blocked == AG_BLOCKED_NOT);
     if ((rc = ag_query_run(&q, &u->error)) == AGENT_OK)
         op->out_run_id = sqlite3_last_insert_rowid(s->a.db);
     return rc;
@@ -194,6 +197,8 @@ agent_status ag_apply_run_create(struct ag_sq_store *s, ag_unit *u, struct ag_op
     bool new_session;
     agent_status rc;
 
+    if ((rc = ag_home_settle(s, u)) != AGENT_OK)
+        return rc;
     op->out_existing = op->out_claimed = false;
     op->out_input_seq = op->out_attempt = 0;
     op->out_blocked = AG_BLOCKED_NOT;
@@ -219,7 +224,7 @@ agent_status ag_apply_run_create(struct ag_sq_store *s, ag_unit *u, struct ag_op
         op->out_attempt = 1;
         op->out_input_seq = last_seq + 1;
     }
-    if ((rc = insert_run(s, u, op, owner_id)) != AGENT_OK ||
+    if ((rc = insert_run(s, u, op, owner_id, ahead.is_aside)) != AGENT_OK ||
         (op->out_claimed &&
          (rc = begin_run(s, u, op->out_run_id, op->out_session_id, op->out_input_seq)) != AGENT_OK))
         return rc;

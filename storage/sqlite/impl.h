@@ -91,6 +91,8 @@ bool ag_owner_alive(struct ag_sq_store *s, int64_t id); /* 0 and NULL are not */
 /* Dead owners' rows, oldest first, at most `most`; those whose runs were given back are not among them. */
 agent_status ag_owners_dead(struct ag_sq_store *s, struct ag_db *db, int64_t *ids, int most, int *out_count,
                             agent_error *err);
+/* Before the first run is made or taken: whether the file is a copy, and what becomes of its open runs (home.c). */
+agent_status ag_home_settle(struct ag_sq_store *s, ag_unit *u);
 void ag_owner_settle(struct ag_sq_store *s, bool committed); /* the transaction ended */
 bool ag_owner_any_other(struct ag_sq_store *s);
 void ag_owner_drop(struct ag_sq_store *s);
@@ -134,6 +136,7 @@ struct ag_sq_store {
     agent_error poison;            /* set before poisoned, never changed */
     bool floors_known;
     int64_t run_floor, session_floor; /* ids up to here were given out once */
+    bool home_known;               /* the file says that it lives where it is */
     bool journalled;               /* a chunk was written by us: steps have something to drop */
     int wal_pages;                 /* after the last commit, by the WAL hook */
     int checkpoint_at_pages;       /* not before so many */

@@ -162,7 +162,7 @@ agent_status ag_owner_need(struct ag_sq_store *s, ag_unit *u, int64_t *out_id)
         *out_id = id;
         return AGENT_OK;
     }
-    if ((rc = ag_owners_open(s, &u->error)) != AGENT_OK)
+    if ((rc = ag_home_settle(s, u)) != AGENT_OK || (rc = ag_owners_open(s, &u->error)) != AGENT_OK)
         return rc;
     {
         AG_AUTO(ag_query) next = ag_query(&s->a, AG_STMT_OWNER_NEXT);

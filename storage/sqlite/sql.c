@@ -89,9 +89,14 @@ static agent_status run_one(struct ag_db *db, const char *sql, const char **out_
 agent_status ag_sq_sql(ag_reader *r, const char *sql, agent_row_fn fn, void *ctx, agent_error *err)
 {
     struct ag_db *db = ag_reader_db(r);
+    sqlite3_stmt *first = NULL;
     bool stopped = false;
     agent_status rc = AGENT_OK;
 
+    /* The first use of a table-valued function on a connection declares its columns, which the
+     * authorizer would take for a CREATE TABLE. */
+    if (sqlite3_prepare_v2(db->db, "SELECT 1 FROM json_each('[]'), json_tree('[]')", -1, &first, NULL) == SQLITE_OK)
+        (void)sqlite3_finalize(first);
     (void)sqlite3_set_authorizer(db->db, authorize, NULL);
     while (rc == AGENT_OK && !stopped) {
         while (isspace((unsigned char)*sql) || *sql == ';')

@@ -139,7 +139,7 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         " ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)", 17, false},
     [AG_STMT_RUN_BY_KEY] = {"SELECT id, session_id, agent_id, agent_version_id, input_seq, attempt FROM run"
                             " WHERE idempotency_key = ?1 AND idempotency_key IS NOT NULL", 1, true},
-    [AG_STMT_RUN_OPEN] = {"SELECT id, status, owner_id FROM run WHERE session_id = ?1 AND ended_at_ms IS NULL"
+    [AG_STMT_RUN_OPEN] = {"SELECT id, status, owner_id, ready FROM run WHERE session_id = ?1 AND ended_at_ms IS NULL"
                           " ORDER BY id", 1, true},
     [AG_STMT_RUN_READ] = {
         "SELECT agent_id, agent_version_id, session_id, status, owner_id, attempt, priority, input_seq, queued_at_ms,"
@@ -164,17 +164,22 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_QUEUE_CLASS] = {"SELECT id, queued_at_ms FROM run WHERE ready = 1 AND priority = ?1 ORDER BY id LIMIT ?2",
                              2, true},
     [AG_STMT_QUEUE_ANY] = {"SELECT 1 FROM run WHERE ready = 1 LIMIT 1", 0, true},
-    [AG_STMT_QUEUE_UNHELD] = {"SELECT 1 FROM run WHERE status = 'queued' AND owner_id IS NULL LIMIT 1", 0, true},
+    [AG_STMT_QUEUE_UNHELD] = {"SELECT 1 FROM run WHERE status = 'queued' AND owner_id IS NULL AND ready < 2"
+                              " LIMIT 1", 0, true},
     [AG_STMT_QUEUE_MANY] = {"SELECT 1 FROM run WHERE ended_at_ms IS NULL LIMIT 1 OFFSET 1000", 0, true},
     [AG_STMT_QUEUE_HELD] = {"SELECT id, owner_id FROM run INDEXED BY run_open"
                             " WHERE ended_at_ms IS NULL AND owner_id IS NOT NULL", 0, true},
     [AG_STMT_RUN_READY] = {"UPDATE run SET ready = 1, owner_id = NULL WHERE id = ?1 AND ready = 0", 1, false},
     [AG_STMT_RUN_UNREADY] = {"UPDATE run SET ready = 0 WHERE id = ?1 AND ready = 1", 1, false},
-    [AG_STMT_RUN_ORPHANED] = {"UPDATE run SET ready = 1 WHERE id = ?1 AND status = 'running'", 1, false},
+    [AG_STMT_RUN_ORPHANED] = {"UPDATE run SET ready = 1 WHERE id = ?1 AND status = 'running' AND ready = 0", 1, false},
     [AG_STMT_CLAIM_SAVE] = {"SAVEPOINT claim", 0, true},
     [AG_STMT_CLAIM_UNDO] = {"ROLLBACK TO claim", 0, true},
     [AG_STMT_CLAIM_KEEP] = {"RELEASE claim", 0, true},
     [AG_STMT_DATA_VERSION] = {"PRAGMA data_version", 0, true},
+    [AG_STMT_HOME] = {"SELECT value FROM meta WHERE key = 'home'", 0, true},
+    [AG_STMT_HOME_PUT] = {"INSERT INTO meta (key, value) VALUES ('home', ?1)"
+                          " ON CONFLICT (key) DO UPDATE SET value = excluded.value", 1, false},
+    [AG_STMT_RUN_PUT_ASIDE] = {"UPDATE run SET ready = 2 WHERE ended_at_ms IS NULL AND status <> 'waiting'", 0, false},
     [AG_STMT_RUN_ASK_CANCEL] = {"UPDATE run SET cancel_requested = 1 WHERE id = ?1", 1, false},
     [AG_STMT_RUN_REQUEUE] = {"UPDATE run SET status = 'queued', owner_id = NULL WHERE id = ?1", 1, false},
     [AG_STMT_RUN_CANCELS] = {"SELECT id FROM run WHERE owner_id = ?1 AND cancel_requested = 1 AND ended_at_ms IS NULL",

@@ -216,14 +216,17 @@ err_has 'long:3: the line has more than'
 out_has 'You said: after.'
 
 note 'only one writes'
-prompts 20 >twenty
-"$AGENTCTL" run slow --each twenty -j 1 --out one.out 2>/dev/null &
+run 0 create hanging -o latency_ms=60000
+"$AGENTCTL" run hanging --each three -j 1 --out one.out 2>err &
 other=$!
-wait_for 5 test -s one.out
-run 9 run slow --each twenty --out one.out
+wait_for 5 sh -c "'$AGENTCTL' list runs --status running --names | grep ." || bad 'no run began'
+run 9 run hanging --each three --out one.out
 says 'another agentctl is writing'
-wait "$other" || bad 'the one that writes'
-is_complete one.out 20
+kill -9 "$other"
+wait "$other" 2>/dev/null
+run 0 cancel "$("$AGENTCTL" list runs --status running --names)"
+run 1 run hanging --each three --out one.out -j 3 --timeout 100ms
+is_complete one.out 3
 
 note '^C finishes what runs, and the same command goes on'
 before=$(runs)

@@ -42,7 +42,7 @@ run 3 wait 99
 run 2 wait x
 
 note 'work until idle'
-run 0 work --until-idle
+run 0 work --until-idle -j 1
 out_empty
 err_has 'run 1 of demo: succeeded'
 head -n 1 err | grep -q 'run 3' || bad 'the high one was not first'
@@ -183,5 +183,22 @@ stop_work
 run 0 show run "$number" --json
 json '$.attempts' 2
 run 2 resume --all --force
+
+note 'a copy of the file repeats nothing by itself'
+"$AGENTCTL" run -d demo 'of the original' >/dev/null
+"$AGENTCTL" run -d demo 'of the original, too' -S copied >number
+cp "$AGENTCTL_DB" "$dir/copy.db"
+run 0 --db "$dir/copy.db" run -d demo 'of the copy'
+run 0 --db "$dir/copy.db" run -d demo 'behind one of the original' -S copied
+run 0 --db "$dir/copy.db" work --until-idle
+grep -c succeeded err >count
+[ "$(cat count)" = 1 ] || bad 'runs of the original were driven'
+run 0 --db "$dir/copy.db" list runs --status queued --names
+out_lines 3
+run 0 --db "$dir/copy.db" resume --all
+out_has 'of the original, too'
+run 0 --db "$dir/copy.db" db check
+run 0 work --until-idle
+status "$(cat number)" succeeded
 
 run 0 db check

@@ -1,0 +1,187 @@
+/*
+ * What measuring costs.
+ *
+ *     sampler       runs over HTTP with sampling off, at the borders of stages, and every 100, 10, 1 ms
+ *                   between them; what the thread burns while one run waits
+ *     accounts      runs in memory with and without heap accounts, and with readings at the borders
+ *     steady        RSS along 100,000 runs
+ *
+ * An interval of 1 s stands for the borders alone: no round is long enough for more than some samples.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "bench/load.h"
+#include "bench/server.h"
+
+static bool drive_work(void *arg, void *out, char *why)
+{
+    const struct load *l = arg;
+    struct load warm = *l;
+    struct load_result ignored = {0};
+    agent_engine *engine;
+
+    warm.runs = l->runs / 20 + 1;
+    if (!load_open(l, &engine, why) || !load_drive(engine, &warm, &ignored, why) || !load_drive(engine, l, out, why))
+        return false;
+    agent_close(engine);
+    return true;
+}
+
+/* --- sampler ----------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    int sample_ms;
+} ways[] = {
+    {"off", 0}, {"borders", 1000}, {"every 100 ms", 100}, {"every 10 ms", 10}, {"every 1 ms", 1},
+};
+enum { OFF, BORDERS, MS_100, MS_10, MS_1, WAYS };
+
+/* CPU of everything while nothing happens but the sampler: one run waits for its answer. */
+static bool idle_work(void *arg, void *out, char *why)
+{
+    struct load l = *(const struct load *)arg;
+    struct load_result r = {0};
+    agent_engine *engine;
+
+    l.runs = l.in_flight = 1;
+    if (!load_open(&l, &engine, why) || !load_drive(engine, &l, &r, why))
+        return false;
+    agent_close(engine);
+    *(double *)out = r.cpu_s * 100 / r.wall_s;
+    return true;
+}
+
+void bench_sampler(struct bench_run *b)
+{
+    struct bench_series *rate[WAYS], *cpu[WAYS], *thread[WAYS], *borders;
+    char base_url[80], options[64];
+    struct load l = {
+        .model = "openai:bench-1", .base_url = base_url, .no_stream = true, .input = "What is the capital of France?",
+        .expect = SERVER_ANSWER, .in_flight = 100, .workers = 1, .runs = bench_size(b, 20000, 300),
+    };
+    struct load idle = {.options = options, .input = "wait", .expect = "done", .workers = 1};
+    struct server server;
+
+    (void)snprintf(options, sizeof(options), "{\"answer\":\"done\",\"latency_ms\":%ld}", bench_size(b, 3000, 300));
+    for (int w = 0; w < WAYS; w++) {
+        rate[w] = bench_series(b, BENCH_MORE, "runs/s", "%s, over HTTP", ways[w].name);
+        cpu[w] = bench_series(b, BENCH_LESS, "us", "%s, CPU time per run", ways[w].name);
+    }
+    for (int w = MS_100; w < WAYS; w++)
+        bench_ratio(rate[w], rate[BORDERS], w == MS_1 ? 0 : 0.99);
+    bench_ratio(rate[BORDERS], rate[OFF], 0);
+    borders = bench_series(b, BENCH_LESS, "us", "readings at the borders, CPU time per run");
+    bench_goal(borders, 8, 0);
+    for (int w = OFF; w < WAYS; w++)
+        thread[w] = bench_series(b, BENCH_LESS, "% of a core", "%s, while one run waits", ways[w].name);
+    if (!server_start(b, &server))
+        return;
+    (void)snprintf(base_url, sizeof(base_url), "http://127.0.0.1:%d/json", server.port);
+    for (int round = bench_rounds(b, 7); round > 0; round--) {
+        struct load_result out[WAYS];
+        int order[WAYS];
+
+        bench_shuffle(b, order, WAYS);
+        for (int i = 0; i < WAYS; i++) {
+            int w = order[i];
+            double percent;
+
+            l.sample_ms = idle.sample_ms = ways[w].sample_ms;
+            if (!bench_child(b, drive_work, &l, &out[w], sizeof(out[w])) ||
+                !bench_child(b, idle_work, &idle, &percent, sizeof(percent))) {
+                server_stop(&server);
+                return;
+            }
+            bench_add(rate[w], (double)out[w].succeeded / out[w].wall_s);
+            bench_add(cpu[w], out[w].cpu_s * 1e6 / (double)out[w].succeeded);
+            bench_add(thread[w], percent);
+        }
+        bench_add(borders, (out[BORDERS].cpu_s - out[OFF].cpu_s) * 1e6 / (double)l.runs);
+    }
+    server_stop(&server);
+    bench_note(b, "one worker, 100 runs in flight; borders: an interval of 1 s, so next to no samples between them");
+}
+
+/* --- accounts ------------------------------------------------------------------------------------------------ */
+
+void bench_accounts(struct bench_run *b)
+{
+    enum { NONE, HEAP, BOTH, KINDS };
+    static const char *const names[KINDS] = {"neither", "heap accounts", "heap accounts and readings at borders"};
+    struct bench_series *rate[KINDS];
+    struct load l = {.input = "hello", .expect = "hello", .in_flight = 100, .runs = bench_size(b, 100000, 5000)};
+
+    for (int k = 0; k < KINDS; k++) {
+        rate[k] = bench_series(b, BENCH_MORE, "runs/cpu-s", "%s", names[k]);
+        if (k != NONE)
+            bench_ratio(rate[k], rate[NONE], k == HEAP ? 0.97 : 0);
+    }
+    for (int round = bench_rounds(b, 9); round > 0; round--) {
+        int order[KINDS];
+
+        bench_shuffle(b, order, KINDS);
+        for (int i = 0; i < KINDS; i++) {
+            struct load_result out;
+
+            l.no_accounts = order[i] == NONE;
+            l.sample_ms = order[i] == BOTH ? -1 : 0;
+            if (!bench_child(b, drive_work, &l, &out, sizeof(out)))
+                return;
+            bench_add(rate[order[i]], (double)out.succeeded / out.cpu_s);
+        }
+    }
+    bench_note(b, "store=memory, workers = 0: runs at their fastest, where measuring weighs most");
+}
+
+/* --- steady --------------------------------------------------------------------------------------------------- */
+
+enum { POINTS = 21 };
+
+static bool steady_work(void *arg, void *out, char *why)
+{
+    struct load l = *(const struct load *)arg;
+    double *rss = out;
+    agent_engine *engine;
+
+    l.runs /= POINTS - 1;
+    if (!load_open(&l, &engine, why))
+        return false;
+    for (int i = 0; i < POINTS; i++) { /* the first stretch warms up */
+        struct load_result r = {0};
+
+        if (!load_drive(engine, &l, &r, why))
+            return false;
+        rss[i] = (double)bench_rss_bytes();
+    }
+    agent_close(engine);
+    return true;
+}
+
+void bench_steady(struct bench_run *b)
+{
+    static const char *const bars[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+    struct bench_series *began = bench_series(b, BENCH_NEITHER, "MB", "RSS after the first runs");
+    struct bench_series *ended = bench_series(b, BENCH_LESS, "MB", "RSS after all runs");
+    struct load l = {.input = "hello", .expect = "hello", .in_flight = 10, .runs = bench_size(b, 100000, 5000),
+                     .sample_ms = -1};
+
+    bench_ratio(ended, began, 1.05);
+    for (int round = bench_rounds(b, 3); round > 0; round--) {
+        double rss[POINTS], least = INFINITY, most = 0;
+        char drawn[4 * POINTS + 1] = "";
+
+        if (!bench_child(b, steady_work, &l, rss, sizeof(rss)))
+            return;
+        for (int i = 0; i < POINTS; i++) {
+            least = fmin(least, rss[i]);
+            most = fmax(most, rss[i]);
+        }
+        for (int i = 0; i < POINTS; i++)
+            strcat(drawn, bars[most > least ? (int)((rss[i] - least) / (most - least) * 7) : 0]);
+        bench_add(began, rss[0] / 1e6);
+        bench_add(ended, rss[POINTS - 1] / 1e6);
+        bench_note(b, "RSS along %ld runs: %s from %.2f to %.2f MB", l.runs, drawn, least / 1e6, most / 1e6);
+    }
+}
