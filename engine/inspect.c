@@ -156,5 +156,8 @@ agent_status agent_db_facts(agent_engine *e, void (*fact)(void *ctx, const char 
 {
     if (e == NULL || fact == NULL)
         return ag_fail(err, AGENT_EINVAL, 0, "facts: engine and fact are needed");
+    fact(ctx, "memory readings", ag_sampler_rss(&e->sampler, ag_mono_ns(&e->clock)) >= 0
+                                     ? "from /proc/self/statm"
+                                     : "none: /proc/self/statm cannot be read, so RSS figures are NULL");
     return e->store->vt->facts(e->store, fact, ctx, err);
 }

@@ -567,7 +567,7 @@ START_TEST(a_run_taken_by_force_is_dropped_by_who_had_it)
     int messages = 0;
 
     engine = open_as(path, 2);
-    make(engine, "slow", "{\"latency_ms\":400}");
+    make(engine, "slow", "{\"latency_ms\":1500}");
     ck_assert_int_eq(agent_run_start(engine, &q, &had, &err), AGENT_OK);
     while (count_runs(engine, "running") == 0)
         sleep_ms(5);
@@ -760,7 +760,7 @@ START_TEST(a_suspended_process_keeps_its_run_until_it_is_taken_by_force)
     pid_t pid;
 
     engine = open_as(path, 0);
-    make(engine, "slow", "{\"latency_ms\":300}");
+    make(engine, "slow", "{\"latency_ms\":1500}");
     (void)enqueue("slow", NULL, 0);
     pid = spawn(work_until_idle, 1);
     wait_until("running", 1);
