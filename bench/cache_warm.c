@@ -58,7 +58,7 @@ static bool make_agents(const struct warm_work *w, char *why)
 {
     agent_error err = AGENT_ERROR_INIT;
     agent_config c = AGENT_CONFIG_INIT;
-    char instructions[1200], name[24];
+    char instructions[1200], name[32];
     agent_engine *engine;
 
     if (!open_engine(w, 0, &engine, why))

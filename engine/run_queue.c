@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "engine/pressure.h"
 #include "engine/run.h"
 
 enum { PHASE_NEW, PHASE_COMMIT, PHASE_PARKED, PHASE_EXISTING, PHASE_GATE };
@@ -226,6 +227,11 @@ enum ag_next ag_step_queue(struct agent_run *run)
                             ? ag_schedule_hint(run->engine->schedule, run->create->run_create.agent_name)
                             : NULL;
 
+        if (run->priority < 0 && ag_pressure_level(run->engine) >= AG_PRESSURE_LOW) {
+            run->phase = PHASE_GATE; /* memory is short: low runs wait until it is not */
+            run->retry_at_ns = run->now_ns + LOOK_AGAIN_NS / 5;
+            return AG_NEXT_WAIT;
+        }
         if (run->phase == PHASE_GATE && run->gate_out)
             gate = run->gate;
         if (!ag_run_enter(run, gate)) {
