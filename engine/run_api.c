@@ -134,7 +134,7 @@ static agent_status check_text(const char *what, struct ag_str text, agent_error
     size_t at = 0;
 
     if (!ag_utf8_valid(text, &at))
-        return ag_fail(err, AGENT_EINVAL, 0, "%s is not UTF-8 (byte %zu)", what, at);
+        return ag_fail(err, AGENT_EINVAL, 0, "%s: the prompt is not UTF-8 (byte %zu)", what, at);
     return AGENT_OK;
 }
 

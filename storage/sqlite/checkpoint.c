@@ -140,7 +140,7 @@ void ag_checkpoint_at_close(struct ag_sq_store *s)
     struct stat st;
     bool complete, opened = s->b.db != NULL;
 
-    if (s->network || atomic_load(&s->poisoned) || s->file == NULL)
+    if (s->network || atomic_load(&s->poisoned) || !s->is_ours)
         return;
     if (ag_owner_any_other(s))
         return; /* theirs to do */

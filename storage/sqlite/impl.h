@@ -119,6 +119,7 @@ struct ag_sq_store {
     struct ag_db *spare; /* opened by open() for the first reader */
     struct ag_token token;
     struct ag_owners owners;
+    bool is_ours; /* opened for writing, its header and schema are ours */
     struct ag_changes changes;
 
     pthread_mutex_t lock; /* of the queue */

@@ -118,6 +118,7 @@ static agent_status open_writer(struct ag_sq_store *s, bool exists, agent_error 
         (rc = name_files(s, sqlite3_db_filename(s->a.db, "main"), err)) != AGENT_OK ||
         (rc = prepare_file(s, err)) != AGENT_OK)
         return rc;
+    s->is_ours = true; /* a file that is refused gets nothing beside it */
     ag_token_init(s);
     if ((rc = ag_changes_begin(s, err)) != AGENT_OK)
         return rc;

@@ -169,3 +169,8 @@ if (ulimit -f 400) 2>/dev/null; then
     run 0 --db full.db run demo hi
     run 0 --db full.db db check
 fi
+
+note 'a file that is refused gets nothing beside it'
+echo 'no database' >refused.db
+run 8 --db refused.db run demo hi
+[ "$(echo refused.db*)" = refused.db ] || bad "there is more: $(echo refused.db*)"
