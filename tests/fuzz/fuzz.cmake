@@ -3,7 +3,6 @@
 # Always: its corpus (tests/data/<corpus>/) as an ordinary test, with every split and mutation that
 # standalone.c makes. With -DAGENT_FUZZ=ON (clang): the real fuzzer, as fuzz_<name>.
 include_guard()
-option(AGENT_FUZZ "Build libFuzzer targets (clang)" OFF)
 
 function(agent_fuzz name corpus)
     add_executable(fuzz_${name}_corpus ${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_${name}.c
