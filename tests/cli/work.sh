@@ -98,7 +98,7 @@ json_in last '$.type' run.end
 json_in last '$.status' succeeded
 run 0 tail "$number"
 out_has 'a story that is long enough'
-run 0 run -d demo '/tool calc {"expression":"6*7"}'
+run 0 run -d demo '/tool calc {"expression":"6*7"}' -o latency_ms=1500 # so that tail is there before it ends
 run 0 tail "$(cat out)"
 out_has 42
 err_has 'calc succeeded: 42'
