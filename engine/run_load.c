@@ -63,25 +63,23 @@ static agent_status restore_calls(struct agent_run *run, const struct ag_run_rec
 }
 
 /* *to_tools: the newest answer has calls whose results the model has not been told. */
-static agent_status resume(struct agent_run *run, bool *to_tools, agent_error *err)
+static agent_status resume(struct agent_run *run, const struct ag_run_rec *rec, bool *to_tools, agent_error *err)
 {
     struct ag_message_list list = {NULL, 0};
-    struct ag_run_rec rec;
     const struct ag_message *newest;
     agent_status rc;
 
-    if ((rc = ag_reader_run(run->worker->reader, run->run_id, &run->arena, &rec, err)) != AGENT_OK ||
-        (rc = ag_reader_messages(run->worker->reader, run->session_id, run->input_seq, &run->arena, &list, err)) !=
-            AGENT_OK)
+    rc = ag_reader_messages(run->worker->reader, run->session_id, run->input_seq, &run->arena, &list, err);
+    if (rc != AGENT_OK)
         return ag_wrap(err, rc, "resume run %lld", (long long)run->run_id);
-    run->input = rec.input;
-    run->priority = rec.priority;
-    if (rec.last_step > run->last_number)
-        run->last_number = rec.last_step;
+    run->input = rec->input;
+    run->priority = rec->priority;
+    if (rec->last_step > run->last_number)
+        run->last_number = rec->last_step;
     if (run->input_tokens < 0)
-        run->input_tokens = rec.input_tokens;
+        run->input_tokens = rec->input_tokens;
     if (run->output_tokens < 0)
-        run->output_tokens = rec.output_tokens;
+        run->output_tokens = rec->output_tokens;
     run->appended = (int)list.count;
     for (size_t i = 0; i < list.count; i++) {
         if (!add_stored(run, &list.at[i]))
@@ -91,25 +89,25 @@ static agent_status resume(struct agent_run *run, bool *to_tools, agent_error *e
             run->model_steps++;
     }
     newest = list.count > 0 ? &list.at[list.count - 1] : NULL;
-    *to_tools = newest != NULL && newest->role == AG_ROLE_ASSISTANT && newest->calls.n > 0 && rec.call_count > 0;
-    return *to_tools ? restore_calls(run, &rec, err) : AGENT_OK;
+    *to_tools = newest != NULL && newest->role == AG_ROLE_ASSISTANT && newest->calls.n > 0 && rec->call_count > 0;
+    return *to_tools ? restore_calls(run, rec, err) : AGENT_OK;
 }
 
 static agent_status load(struct agent_run *run, bool *to_tools, agent_error *err)
 {
     agent_engine *e = run->engine;
     ag_reader *r = run->worker->reader;
+    struct ag_run_rec rec;
     agent_status rc;
 
     if ((rc = ag_catalog_agent(e, r, run->version_id, &run->agent, err)) != AGENT_OK ||
         (rc = ag_catalog_memories(e, r, run->agent_id, &run->memories, err)) != AGENT_OK)
         return rc;
-    if (run->resume && run->options.p == NULL) { /* what the run was created with */
-        struct ag_run_rec rec;
-
+    if (run->resume) {
         if ((rc = ag_reader_run(r, run->run_id, &run->arena, &rec, err)) != AGENT_OK)
-            return rc;
-        run->options = rec.options;
+            return ag_wrap(err, rc, "resume run %lld", (long long)run->run_id);
+        if (run->options.p == NULL) /* what the run was created with */
+            run->options = rec.options;
     }
     run->params = run->agent->params;
     if (run->options.p != NULL &&
@@ -129,7 +127,7 @@ static agent_status load(struct agent_run *run, bool *to_tools, agent_error *err
     if ((rc = add_history(run, err)) != AGENT_OK)
         return rc;
     if (run->resume)
-        return resume(run, to_tools, err);
+        return resume(run, &rec, to_tools, err);
     {
         struct ag_msg user = {.role = AG_MSG_USER, .text = run->input};
 
