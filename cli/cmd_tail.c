@@ -94,7 +94,8 @@ static bool tell_step(void *ctx, const agent_row *row)
     const char *status = row_text(row, "status", &n), *error = row_text(row, "error", &error_n);
     int64_t step = row_int(row, "step");
     size_t kind_n;
-    bool is_model = strncmp(row_text(row, "kind", &kind_n), "model", kind_n) == 0, is_open = n == 7 && status[0] == 'r';
+    const char *kind = row_text(row, "kind", &kind_n);
+    bool is_model = kind_n == 5 && memcmp(kind, "model", 5) == 0, is_open = n == 7 && status[0] == 'r';
 
     if (!is_model)
         return true;
