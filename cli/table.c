@@ -11,6 +11,7 @@
 
 #define GAP       2 /* columns between two cells */
 #define WIDTH_MIN 2 /* a column is not cut below this: a character and the ellipsis */
+#define PAD_MOST  80 /* in a pipe, where nothing is cut: one long cell does not widen every row */
 
 void table_init(struct table *t, int columns)
 {
@@ -106,15 +107,17 @@ static void pad(struct out *out, size_t n)
 }
 
 /* Blanks are owed until something follows them: no line ends in one. */
-static void print_cell(struct out *out, const struct cell *cell, size_t width, bool is_right, size_t *owed)
+static void print_cell(struct out *out, const struct cell *cell, size_t width, bool is_right, bool may_cut, size_t *owed)
 {
     size_t head = cell->bytes, shown = cell->width;
-    const bool is_cut = shown > width;
+    const bool is_cut = may_cut && shown > width;
 
     if (is_cut) {
         head = text_head(cell->at, cell->bytes, width - 1);
         shown = text_width(cell->at, head) + 1;
     }
+    if (shown > width)
+        width = shown;
     if (is_right)
         *owed += width - shown;
     if (shown > 0) {
@@ -143,7 +146,7 @@ void table_print(struct table *t, struct out *out, bool with_header)
             const struct cell *cell = &t->cells[r * (size_t)columns + (size_t)c];
 
             if (cell->width > width[c])
-                width[c] = cell->width;
+                width[c] = screen > 0 || cell->width < PAD_MOST ? cell->width : PAD_MOST;
             if (r > 0 && !cell->is_number)
                 is_right[c] = false;
         }
@@ -156,7 +159,8 @@ void table_print(struct table *t, struct out *out, bool with_header)
         if (r == 0 && out->has_colour)
             out_text(out, "\033[1m");
         for (int c = 0; c < columns; c++) {
-            print_cell(out, &t->cells[r * (size_t)columns + (size_t)c], width[c], is_right[c], &owed);
+            print_cell(out, &t->cells[r * (size_t)columns + (size_t)c], width[c], is_right[c], screen > 0,
+                       &owed);
             owed += GAP;
         }
         if (r == 0 && out->has_colour)

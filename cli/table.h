@@ -22,7 +22,8 @@ void table_init(struct table *t, int columns);
 void table_text(struct table *t, const char *p, size_t n);
 void table_int(struct table *t, int64_t v);
 void table_cell(struct table *t, const agent_row *row, int column); /* column -1 or NULL value: empty */
-/* Writes what has come and empties the table. Without a row nothing is written. */
+/* Writes what has come and empties the table. Without a row nothing is written. Cells are cut to fit a
+ * terminal; in a pipe they are whole. */
 void table_print(struct table *t, struct out *out, bool with_header);
 /* The same from the last row to the first. */
 void table_reverse(struct table *t);

@@ -27,7 +27,7 @@ static void fail(struct agent_run *run)
     if (l->plan.cut)
         (void)ag_fail(&e, AGENT_ENETWORK, 0, "offline: the stream was cut before the answer was complete (fail=cut)");
     else
-        (void)run->vt->refused(l->plan.fail_status, AG_STR(""), NULL, &verdict, &e);
+        (void)run->vt->refused(run->vt, l->plan.fail_status, AG_STR(""), NULL, &verdict, &e);
     ag_infer_failed(run, &e, verdict.retry, verdict.after_ms);
 }
 

@@ -143,7 +143,7 @@ static void take_end(void *ctx, const struct ag_http_end *end)
     if (m->refused) {
         struct ag_verdict verdict = {false, -1};
 
-        (void)run->vt->refused(m->status, ag_buf_view(&m->gather), &m->head, &verdict, &e);
+        (void)run->vt->refused(run->vt, m->status, ag_buf_view(&m->gather), &m->head, &verdict, &e);
         fail(run, &e, verdict.retry, verdict.after_ms);
         return;
     }

@@ -357,7 +357,7 @@ START_TEST(a_refusal_says_what_to_do)
 {
     struct ag_verdict v = {.retry = !refusals[_i].retry};
 
-    ck_assert_int_eq(anthropic->refused(refusals[_i].status, ag_str_of(refusals[_i].body), NULL, &v, &err),
+    ck_assert_int_eq(anthropic->refused(anthropic, refusals[_i].status, ag_str_of(refusals[_i].body), NULL, &v, &err),
                      refusals[_i].rc);
     ck_assert_str_eq(err.text, refusals[_i].text);
     ck_assert_int_eq(err.detail, refusals[_i].status);

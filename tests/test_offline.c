@@ -243,12 +243,12 @@ START_TEST(a_failure_that_was_asked_for_is_judged_like_any_other)
 {
     struct ag_verdict v = {.retry = false};
 
-    ck_assert_int_eq(ag_provider_offline.refused(503, AG_STR_NONE, NULL, &v, &err), AGENT_EPROVIDER);
+    ck_assert_int_eq(ag_provider_offline.refused(&ag_provider_offline, 503, AG_STR_NONE, NULL, &v, &err), AGENT_EPROVIDER);
     ck_assert_str_eq(err.text, "offline: HTTP 503: asked for by the option fail");
     ck_assert(v.retry);
-    ck_assert_int_eq(ag_provider_offline.refused(401, AG_STR_NONE, NULL, &v, &err), AGENT_EPROVIDER);
+    ck_assert_int_eq(ag_provider_offline.refused(&ag_provider_offline, 401, AG_STR_NONE, NULL, &v, &err), AGENT_EPROVIDER);
     ck_assert(!v.retry);
-    ck_assert_int_eq(ag_provider_offline.refused(429, AG_STR_NONE, NULL, &v, &err), AGENT_ERATELIMIT);
+    ck_assert_int_eq(ag_provider_offline.refused(&ag_provider_offline, 429, AG_STR_NONE, NULL, &v, &err), AGENT_ERATELIMIT);
 }
 END_TEST
 

@@ -514,7 +514,7 @@ START_TEST(a_refusal_says_what_to_do)
                                 .should_retry = r->should_retry, .request_id = ""};
     struct ag_verdict v = {.retry = !r->retry, .after_ms = -7};
 
-    ck_assert_int_eq(openai->refused(r->status, ag_str_of(r->body), &head, &v, &err), r->rc);
+    ck_assert_int_eq(openai->refused(openai, r->status, ag_str_of(r->body), &head, &v, &err), r->rc);
     ck_assert_str_eq(err.text, r->text);
     ck_assert_int_eq(err.detail, r->status);
     ck_assert_int_eq(v.retry, r->retry);

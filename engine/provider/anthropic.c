@@ -183,9 +183,7 @@ static agent_status build(const struct ag_model_request *q, const char *key, ag_
     agent_status rc;
 
     if ((rc = ag_wire_url("anthropic", base, path_for(base), a, &url, err)) != AGENT_OK ||
-        (rc = ag_wire_header("anthropic", &h, a, "Content-Type: ", "application/json", err)) != AGENT_OK ||
-        (rc = ag_wire_header("anthropic", &h, a, "Accept: ", q->stream ? "text/event-stream" : "application/json",
-                             err)) != AGENT_OK ||
+        (rc = ag_wire_json_headers("anthropic", &h, a, q->stream, err)) != AGENT_OK ||
         (rc = ag_wire_header("anthropic", &h, a, "anthropic-version: ", VERSION, err)) != AGENT_OK ||
         (key != NULL && key[0] != '\0' &&
          (rc = ag_wire_header("anthropic", &h, a, "x-api-key: ", key, err)) != AGENT_OK))
@@ -205,25 +203,11 @@ static agent_status build(const struct ag_model_request *q, const char *key, ag_
     put_tools(body, q);
     if (q->stream)
         ag_buf_z(body, ",\"stream\":true");
-    if (q->params->passthrough.n > 0) {
-        ag_buf_char(body, ',');
-        ag_buf_str(body, q->params->passthrough);
-    }
-    ag_buf_char(body, '}');
-    if ((rc = ag_buf_status(body, "anthropic: request", err)) != AGENT_OK)
+    if ((rc = ag_wire_end("anthropic", body, q->params->passthrough, err)) != AGENT_OK)
         return rc;
     *headers = h;
     *out_url = url;
     return AGENT_OK;
-}
-
-static agent_status refused(int http_status, struct ag_str body, const struct ag_http_head *head,
-                            struct ag_verdict *out, agent_error *err)
-{
-    struct ag_trouble t;
-
-    ag_trouble_find(body, &t);
-    return ag_trouble_judge(&ag_provider_anthropic, http_status, &t, head, out, err);
 }
 
 const struct ag_provider_vt ag_provider_anthropic = {
@@ -234,5 +218,5 @@ const struct ag_provider_vt ag_provider_anthropic = {
     .build = build,
     .event = ag_anthropic_event,
     .whole = ag_anthropic_whole,
-    .refused = refused,
+    .refused = ag_trouble_refused,
 };

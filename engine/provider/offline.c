@@ -271,14 +271,14 @@ static agent_status plan(const struct ag_model_request *q, ag_arena *a, struct a
     return AGENT_OK;
 }
 
-static agent_status refused(int http_status, struct ag_str body, const struct ag_http_head *head,
-                            struct ag_verdict *out, agent_error *err)
+static agent_status refused(const struct ag_provider_vt *vt, int http_status, struct ag_str body,
+                            const struct ag_http_head *head, struct ag_verdict *out, agent_error *err)
 {
     struct ag_trouble t = {.message = "asked for by the option fail"};
 
     if (body.n > 0)
         ag_trouble_find(body, &t);
-    return ag_trouble_judge(&ag_provider_offline, http_status, &t, head, out, err);
+    return ag_trouble_judge(vt, http_status, &t, head, out, err);
 }
 
 const struct ag_provider_vt ag_provider_offline = {

@@ -137,9 +137,7 @@ static agent_status build(const struct ag_model_request *q, const char *key, ag_
     agent_status rc;
 
     if ((rc = ag_wire_url("openai", base, PATH, a, &url, err)) != AGENT_OK ||
-        (rc = ag_wire_header("openai", &h, a, "Content-Type: ", "application/json", err)) != AGENT_OK ||
-        (rc = ag_wire_header("openai", &h, a, "Accept: ", q->stream ? "text/event-stream" : "application/json",
-                             err)) != AGENT_OK ||
+        (rc = ag_wire_json_headers("openai", &h, a, q->stream, err)) != AGENT_OK ||
         (key != NULL && key[0] != '\0' &&
          (rc = ag_wire_header("openai", &h, a, "Authorization: Bearer ", key, err)) != AGENT_OK))
         return rc;
@@ -152,25 +150,11 @@ static agent_status build(const struct ag_model_request *q, const char *key, ag_
     put_tools(body, q);
     if (q->stream)
         ag_buf_z(body, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
-    if (q->params->passthrough.n > 0) { /* (2) */
-        ag_buf_char(body, ',');
-        ag_buf_str(body, q->params->passthrough);
-    }
-    ag_buf_char(body, '}');
-    if ((rc = ag_buf_status(body, "openai: request", err)) != AGENT_OK)
+    if ((rc = ag_wire_end("openai", body, q->params->passthrough, err)) != AGENT_OK) /* (2) */
         return rc;
     *headers = h;
     *out_url = url;
     return AGENT_OK;
-}
-
-static agent_status refused(int http_status, struct ag_str body, const struct ag_http_head *head,
-                            struct ag_verdict *out, agent_error *err)
-{
-    struct ag_trouble t;
-
-    ag_trouble_find(body, &t);
-    return ag_trouble_judge(&ag_provider_openai, http_status, &t, head, out, err);
 }
 
 const struct ag_provider_vt ag_provider_openai = {
@@ -181,5 +165,5 @@ const struct ag_provider_vt ag_provider_openai = {
     .build = build,
     .event = ag_openai_event,
     .whole = ag_openai_whole,
-    .refused = refused,
+    .refused = ag_trouble_refused,
 };

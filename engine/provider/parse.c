@@ -193,6 +193,29 @@ agent_status ag_wire_header(const char *who, struct ag_header_list *headers, ag_
     return AGENT_OK;
 }
 
+agent_status ag_wire_json_headers(const char *who, struct ag_header_list *headers, ag_arena *a, bool is_stream,
+                                  agent_error *err)
+{
+    agent_status rc = ag_wire_header(who, headers, a, "Content-Type: ", "application/json", err);
+
+    if (rc != AGENT_OK)
+        return rc;
+    return ag_wire_header(who, headers, a, "Accept: ", is_stream ? "text/event-stream" : "application/json", err);
+}
+
+agent_status ag_wire_end(const char *who, ag_buf *body, struct ag_str passthrough, agent_error *err)
+{
+    char what[32];
+
+    if (passthrough.n > 0) {
+        ag_buf_char(body, ',');
+        ag_buf_str(body, passthrough);
+    }
+    ag_buf_char(body, '}');
+    (void)snprintf(what, sizeof(what), "%s: request", who);
+    return ag_buf_status(body, what, err);
+}
+
 agent_status ag_wire_check(const char *who, const struct ag_reply *r, agent_error *err)
 {
     agent_status rc;

@@ -176,8 +176,8 @@ struct ag_provider_vt {
     agent_status (*whole)(struct ag_stream *s, struct ag_str body, agent_error *err);
     /* An HTTP status other than 2xx: makes the error (with the provider's own message and status
      * code) and says whether to try again. `head` may be NULL. Never AGENT_OK. */
-    agent_status (*refused)(int http_status, struct ag_str body, const struct ag_http_head *head,
-                            struct ag_verdict *out, agent_error *err);
+    agent_status (*refused)(const struct ag_provider_vt *vt, int http_status, struct ag_str body,
+                            const struct ag_http_head *head, struct ag_verdict *out, agent_error *err);
     /* offline only */
     agent_status (*plan)(const struct ag_model_request *q, ag_arena *a, struct ag_plan *out, agent_error *err);
 };

@@ -92,3 +92,12 @@ agent_status ag_trouble_judge(const struct ag_provider_vt *vt, int http_status, 
     *out = (struct ag_verdict){.retry = retry, .after_ms = retry && after_ms >= 0 ? after_ms : -1};
     return rc;
 }
+
+agent_status ag_trouble_refused(const struct ag_provider_vt *vt, int http_status, struct ag_str body,
+                                const struct ag_http_head *head, struct ag_verdict *out, agent_error *err)
+{
+    struct ag_trouble t;
+
+    ag_trouble_find(body, &t);
+    return ag_trouble_judge(vt, http_status, &t, head, out, err);
+}

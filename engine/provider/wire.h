@@ -59,6 +59,11 @@ void ag_wire_reserve(ag_buf *body, const struct ag_model_request *q);
 /* "prefix" + value as a header line. AGENT_ENOMEM, or AGENT_EKEY where the key has control bytes. */
 agent_status ag_wire_header(const char *who, struct ag_header_list *headers, ag_arena *a, const char *prefix,
                             const char *value, agent_error *err);
+/* The two headers that every request has. */
+agent_status ag_wire_json_headers(const char *who, struct ag_header_list *headers, ag_arena *a, bool is_stream,
+                                  agent_error *err);
+/* The end of the body: parameters that go as they are, the brace; whether all of it was taken. */
+agent_status ag_wire_end(const char *who, ag_buf *body, struct ag_str passthrough, agent_error *err);
 /* Whether all buffers of the answer took what was appended. */
 agent_status ag_wire_check(const char *who, const struct ag_reply *r, agent_error *err);
 
@@ -77,5 +82,8 @@ void ag_trouble_find(struct ag_str body, struct ag_trouble *out);
 /* Makes the error. http_status 0: the error came inside an answer, and its code says what it is. */
 agent_status ag_trouble_judge(const struct ag_provider_vt *vt, int http_status, const struct ag_trouble *t,
                               const struct ag_http_head *head, struct ag_verdict *out, agent_error *err);
+/* The same of an error body: `refused` of ag_provider_vt. */
+agent_status ag_trouble_refused(const struct ag_provider_vt *vt, int http_status, struct ag_str body,
+                                const struct ag_http_head *head, struct ag_verdict *out, agent_error *err);
 
 #endif

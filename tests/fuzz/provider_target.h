@@ -169,7 +169,7 @@ static inline int provider_target(const struct ag_provider_vt *vt, const uint8_t
     split = target_close(&t);
     ag_buf_drop(&split);
 
-    must(vt->refused(500, (struct ag_str){p, n}, NULL, &verdict, &err) != AGENT_OK, "a refusal is an error (1)");
+    must(vt->refused(vt, 500, (struct ag_str){p, n}, NULL, &verdict, &err) != AGENT_OK, "a refusal is an error (1)");
     must(ag_utf8_valid(ag_str_of(err.text), NULL) && strchr(err.text, '\n') == NULL, "an error is one line (1)");
     return 0;
 }
