@@ -131,6 +131,7 @@ CREATE INDEX run_open ON run (session_id, id, owner_id, ended_at_ms) WHERE ended
 CREATE INDEX run_unbegun ON run (session_id) WHERE input_seq IS NULL;
 CREATE INDEX run_queue ON run (ready, priority) WHERE status = 'queued' OR ready = 1;
 CREATE INDEX run_cancel ON run (owner_id) WHERE cancel_requested = 1 AND ended_at_ms IS NULL;
+CREATE INDEX run_unhappy ON run (status) WHERE status = 'failed' OR status = 'cancelled';
 CREATE UNIQUE INDEX run_idempotency_key ON run (idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 CREATE TABLE step (

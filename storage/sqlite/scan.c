@@ -55,13 +55,16 @@ static const struct view_def {
     [AGENT_VIEW_VERSIONS] = {.name = "v_agent_versions", .id = "id", .agent = "agent", .since = "created_at"},
 };
 
-/* A status in the text, not bound: only so may SQLite use the index of queued or open runs. */
+/* A status in the text, not bound: only so may SQLite use the indexes of runs that are queued,
+ * open, or did not go well. */
 static const struct {
     const char *word, *term;
 } run_status_terms[] = {
     {"queued", "id IN (SELECT r.id FROM run r WHERE r.status = 'queued')"},
     {"running", "id IN (SELECT r.id FROM run r WHERE r.ended_at_ms IS NULL AND r.status = 'running')"},
     {"waiting", "id IN (SELECT r.id FROM run r WHERE r.ended_at_ms IS NULL AND r.status = 'waiting')"},
+    {"failed", "id IN (SELECT r.id FROM run r WHERE r.status = 'failed')"},
+    {"cancelled", "id IN (SELECT r.id FROM run r WHERE r.status = 'cancelled')"},
 };
 
 enum { VALUES_MOST = 10 };
