@@ -1,5 +1,6 @@
 # The provider layer: bodies out, answers in, the model that is built in, options.
 agent_test(openai agent_provider)
+agent_test(openai_plain agent_provider)
 agent_test(anthropic agent_provider)
 agent_test(offline agent_provider)
 agent_test(params agent_provider)

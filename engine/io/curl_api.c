@@ -24,7 +24,7 @@ static const struct {
     size_t at;
 } symbols[] = {
 #define ROW(field) {"curl_" #field, offsetof(struct ag_curl, field)}
-    ROW(global_init), ROW(global_init_mem), ROW(easy_init), ROW(easy_cleanup), ROW(easy_setopt), ROW(easy_getinfo),
+    ROW(global_init), ROW(global_init_mem), ROW(version_info), ROW(easy_init), ROW(easy_cleanup), ROW(easy_setopt), ROW(easy_pause), ROW(easy_getinfo),
     ROW(easy_strerror), ROW(multi_init), ROW(multi_cleanup), ROW(multi_setopt), ROW(multi_add_handle),
     ROW(multi_remove_handle), ROW(multi_socket_action), ROW(multi_assign), ROW(multi_info_read),
     ROW(multi_strerror), ROW(share_init), ROW(share_setopt), ROW(share_cleanup), ROW(getdate),

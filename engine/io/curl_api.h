@@ -14,9 +14,11 @@ struct ag_curl {
     CURLcode (*global_init)(long flags);
     CURLcode (*global_init_mem)(long flags, curl_malloc_callback m, curl_free_callback f, curl_realloc_callback r,
                                 curl_strdup_callback s, curl_calloc_callback c);
+    curl_version_info_data *(*version_info)(CURLversion version);
     CURL *(*easy_init)(void);
     void (*easy_cleanup)(CURL *easy);
     CURLcode (*easy_setopt)(CURL *easy, CURLoption option, ...);
+    CURLcode (*easy_pause)(CURL *easy, int bits);
     CURLcode (*easy_getinfo)(CURL *easy, CURLINFO info, ...);
     const char *(*easy_strerror)(CURLcode code);
     CURLM *(*multi_init)(void);

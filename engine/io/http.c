@@ -127,6 +127,7 @@ void ag_http_finish(ag_http_call *call, CURLcode code)
     agent_error why = AGENT_ERROR_INIT;
     bool unresolved = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY;
 
+    call->finished = true;
     if (!call->stopped)
         (void)ag_http_explain(call, code, &why);
     end(call, &why, unresolved ? &why : NULL);
@@ -404,5 +405,6 @@ void ag_http_handle_closed(uv_handle_t *handle)
     ag_free(http->proxy);
     ag_free(http->ca_file);
     ag_free(http->heap);
+    ag_free(http->socks);
     ag_free(http);
 }

@@ -6,11 +6,12 @@
  *         ▲                     ▼                                        ▼
  *         └── socket and timer callbacks of curl              ag_http_settle() afterwards
  *
- *  (1) Sockets: one uv_poll each, in memory of its own that lives until libuv has closed it; it is
- *      stopped before curl closes the descriptor, so a number that is reused meets no old watcher.
- *  (2) Transfers fill the first shard that has room: connections to reuse gather there.
+ *  (1) Transfers fill the first shard that has room: connections to reuse gather there.
  *      A shard that had nothing to do for a while is given back with its connections.
- *  (3) The shards share addresses and TLS sessions, never connections (curl does not support that).
+ *  (2) The shards share addresses and TLS sessions, never connections (curl does not support that).
+ *  (3) From 7.88 to 8.14 curl leaves the reset of an HTTP/2 stream in a buffer until something else
+ *      goes over that connection, so the server would go on answering. A pause that is taken back at
+ *      once, of another stream there, sends it; where there is none, the connection is closed.
  */
 #include <assert.h>
 #include <string.h>
@@ -22,15 +23,9 @@
 #define COPIED_BODY_MAX (60u << 10)
 #define DAY_MS 86400000L
 
-struct sock {
-    uv_poll_t poll;
-    struct http_shard *shard;
-    curl_socket_t fd;
-};
-
 /* --- the loop's side --------------------------------------------------------------------------- */
 
-static void run(struct http_shard *shard, curl_socket_t fd, int events)
+void ag_http_shard_run(struct http_shard *shard, curl_socket_t fd, int events)
 {
     ag_http *http = shard->http;
     CURLMcode rc;
@@ -39,7 +34,11 @@ static void run(struct http_shard *shard, curl_socket_t fd, int events)
     http->in_curl++;
     rc = http->curl->multi_socket_action(shard->multi, fd, events, &running);
     http->in_curl--;
-    shard->dirty = true;
+    if (!shard->dirty) {
+        shard->dirty = true;
+        shard->dirty_next = http->dirty;
+        http->dirty = shard;
+    }
     if (rc != CURLM_OK && !shard->broken) {
         shard->broken = true;
         for (ag_http_call *call = http->all; call != NULL; call = call->all_next)
@@ -51,54 +50,12 @@ static void run(struct http_shard *shard, curl_socket_t fd, int events)
     ag_http_settle(http);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events)
-{
-    struct sock *sock = poll->data;
-    int flags = (events & UV_READABLE ? CURL_CSELECT_IN : 0) | (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
-
-    run(sock->shard, sock->fd, status < 0 ? CURL_CSELECT_ERR : flags);
-}
-
 static void on_timer(uv_timer_t *timer)
 {
-    run(timer->data, CURL_SOCKET_TIMEOUT, 0);
+    ag_http_shard_run(timer->data, CURL_SOCKET_TIMEOUT, 0);
 }
 
-static void on_sock_closed(uv_handle_t *handle)
-{
-    ag_free(handle->data);
-}
-
-/* --- curl's side: sockets and time -------------------------------------------------------------- */
-
-static int curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *of_socket)
-{
-    struct http_shard *shard = ctx;
-    struct sock *sock = of_socket;
-    int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (sock != NULL) {
-            (void)uv_poll_stop(&sock->poll);
-            uv_close((uv_handle_t *)&sock->poll, on_sock_closed); /* (1) */
-        }
-        return 0;
-    }
-    if (sock == NULL) {
-        if ((sock = ag_calloc(1, sizeof(*sock))) == NULL)
-            return -1; /* curl gives the shard up; run() tells its calls */
-        if (uv_poll_init_socket(shard->http->loop, &sock->poll, fd) != 0) {
-            ag_free(sock);
-            return -1;
-        }
-        sock->poll.data = sock;
-        sock->shard = shard;
-        sock->fd = fd;
-        (void)shard->http->curl->multi_assign(shard->multi, fd, sock);
-    }
-    return uv_poll_start(&sock->poll, events, on_poll) == 0 ? 0 : -1;
-}
+/* --- curl's side: time --------------------------------------------------------------------------- */
 
 static int curl_timer(CURLM *multi, long timeout_ms, void *ctx)
 {
@@ -208,9 +165,12 @@ static int curl_seek(void *ctx, curl_off_t offset, int origin)
 /* A socket is being opened: the name has its address. */
 static int curl_sockopt(void *ctx, curl_socket_t fd, curlsocktype purpose)
 {
-    (void)fd;
+    ag_http_call *call = ctx;
+
     (void)purpose;
-    ag_http_host_known(ctx);
+    ag_http_sock_forget(call->http, fd); /* none, where curl kept its word: see http_sock.c (2) */
+    call->sockets++;
+    ag_http_host_known(call);
     return CURL_SOCKOPT_OK;
 }
 
@@ -222,11 +182,11 @@ static int curl_prereq(void *ctx, char *ip, char *local_ip, int port, int local_
     (void)ip;
     (void)local_ip;
     (void)port;
-    (void)local_port;
     if (unwanted(call))
         return CURL_PREREQFUNC_ABORT;
     ag_http_host_skip(call);
     call->connected = true;
+    call->local_port = local_port;
     call->connected_at_ms = (int64_t)uv_now(call->http->loop);
     ag_http_deadline_update(call);
     return CURL_PREREQFUNC_OK;
@@ -273,6 +233,8 @@ static CURLcode set_constants(ag_http *http, CURL *easy)
     SET(CURLOPT_SOCKOPTFUNCTION, curl_sockopt);
     SET(CURLOPT_PREREQFUNCTION, curl_prereq);
     SET(CURLOPT_SEEKFUNCTION, curl_seek);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, ag_http_sock_close);
+    SET(CURLOPT_CLOSESOCKETDATA, http);
     SET(CURLOPT_POST, 1L);
     return rc;
 }
@@ -301,7 +263,7 @@ static CURLcode set_call(ag_http_call *call, CURL *easy)
     SET(CURLOPT_SOCKOPTDATA, call);
     SET(CURLOPT_PREREQDATA, call);
     SET(CURLOPT_PRIVATE, call);
-    return rc;
+    return rc != CURLE_OK || !call->parts.tls ? rc : ag_http_store_use(call->http, easy);
 }
 
 static CURL *get_easy(ag_http *http)
@@ -329,6 +291,7 @@ static void put_easy(ag_http *http, CURL *easy)
     TRY(CURLOPT_HTTPHEADER, (struct curl_slist *)NULL);
     TRY(CURLOPT_POSTFIELDS, (char *)NULL);
     TRY(CURLOPT_ERRORBUFFER, (char *)NULL);
+    TRY(CURLOPT_FORBID_REUSE, 0L);
     http->spare[http->spare_count++] = easy;
 }
 
@@ -344,7 +307,7 @@ static struct http_shard *new_shard(ag_http *http)
     shard->http = http;
     shard->idle_at_ms = (int64_t)uv_now(http->loop);
     if ((shard->multi = c->multi_init()) == NULL ||
-        c->multi_setopt(shard->multi, CURLMOPT_SOCKETFUNCTION, curl_socket) != CURLM_OK ||
+        c->multi_setopt(shard->multi, CURLMOPT_SOCKETFUNCTION, ag_http_sock_changed) != CURLM_OK ||
         c->multi_setopt(shard->multi, CURLMOPT_SOCKETDATA, shard) != CURLM_OK ||
         c->multi_setopt(shard->multi, CURLMOPT_TIMERFUNCTION, curl_timer) != CURLM_OK ||
         c->multi_setopt(shard->multi, CURLMOPT_TIMERDATA, shard) != CURLM_OK ||
@@ -374,7 +337,8 @@ agent_status ag_http_shard_add(ag_http_call *call, agent_error *err)
     struct http_shard *shard = http->shards;
     CURLMcode rc;
 
-    while (shard != NULL && (shard->active >= HTTP_SHARD_MAX || shard->broken)) /* (2) */
+    while (shard != NULL && (shard->active >= HTTP_SHARD_MAX || shard->broken ||
+                             (call->parts.tls && shard->active_tls >= HTTP_SHARD_TLS))) /* (1) */
         shard = shard->next;
     if ((shard == NULL && (shard = new_shard(http)) == NULL) || (call->easy = get_easy(http)) == NULL)
         return ag_fail(err, AGENT_ENOMEM, 0, "http request: out of memory");
@@ -386,14 +350,41 @@ agent_status ag_http_shard_add(ag_http_call *call, agent_error *err)
     }
     call->shard = shard;
     shard->active++;
+    shard->active_tls += call->parts.tls;
     return AGENT_OK;
+}
+
+/* Another transfer on the same connection, which is HTTP/2 then; NULL: none. */
+static ag_http_call *sharer(const ag_http_call *call)
+{
+    ag_http_call *other = call->http->all;
+
+    while (other != NULL && (other == call || other->shard != call->shard || !other->connected ||
+                             other->local_port != call->local_port))
+        other = other->all_next;
+    return other;
 }
 
 void ag_http_shard_remove(ag_http_call *call)
 {
-    assert(call->http->in_curl == 0);
-    (void)call->http->curl->multi_remove_handle(call->shard->multi, call->easy);
-    put_easy(call->http, call->easy);
+    ag_http *http = call->http;
+    const struct ag_curl *c = http->curl;
+    bool early = call->parts.tls && call->connected && !call->finished && !http->closing;
+    ag_http_call *other = early ? sharer(call) : NULL;
+    CURL *easy = call->easy;
+
+    assert(http->in_curl == 0);
+    if (early && other == NULL)
+        TRY(CURLOPT_FORBID_REUSE, 1L); /* (3) */
+    (void)c->multi_remove_handle(call->shard->multi, easy);
+    if (other != NULL) { /* (3) */
+        http->in_curl++;
+        (void)c->easy_pause(other->easy, CURLPAUSE_RECV);
+        (void)c->easy_pause(other->easy, CURLPAUSE_CONT);
+        http->in_curl--;
+    }
+    put_easy(http, easy);
+    call->shard->active_tls -= call->parts.tls;
     if (--call->shard->active == 0)
         call->shard->idle_at_ms = (int64_t)uv_now(call->http->loop);
     call->shard = NULL;
@@ -402,14 +393,14 @@ void ag_http_shard_remove(ag_http_call *call)
 
 bool ag_http_shard_drain(ag_http *http)
 {
+    struct http_shard *shard;
     bool any = false;
 
-    for (struct http_shard *shard = http->shards; shard != NULL; shard = shard->next) {
+    while ((shard = http->dirty) != NULL) {
         CURLMsg *msg;
         int left;
 
-        if (!shard->dirty)
-            continue;
+        http->dirty = shard->dirty_next;
         shard->dirty = false;
         while (!http->closing && (msg = http->curl->multi_info_read(shard->multi, &left)) != NULL) {
             CURLcode code = msg->data.result;
@@ -480,4 +471,5 @@ void ag_http_shards_close(ag_http *http)
     if (http->share != NULL)
         (void)http->curl->share_cleanup(http->share);
     http->share = NULL;
+    ag_http_store_drop(http);
 }

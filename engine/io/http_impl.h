@@ -3,6 +3,8 @@
  *
  *    http.c           a call's life: start, cancel, end; settling what curl's callbacks noted down
  *    http_curl.c      shards: multi handles on the loop, curl's callbacks, options of a transfer
+ *    http_sock.c      sockets on the loop: watched, kept between transfers, closed
+ *    http_store.c     one set of trusted certificates for all connections
  *    http_host.c      names that are being resolved for the first time: one asks, the others wait
  *    http_deadline.c  which limit is due when; a heap of calls and one timer
  *    http_text.c      pure text: URL, header lines, Retry-After
@@ -23,9 +25,10 @@
 #include "engine/io/curl_api.h"
 #include "engine/io/http.h"
 
-#define HTTP_SHARD_MAX       256 /* transfers per multi: over some 500, its search for an idle connection costs */
+#define HTTP_SHARD_MAX       128 /* transfers per multi: it walks all connections to find an idle one */
+#define HTTP_SHARD_TLS       100 /* of them over TLS: the streams that one HTTP/2 connection usually takes */
 #define HTTP_HEADER_MAX      (64u << 10)
-#define HTTP_RECEIVE_BYTES   (16L << 10) /* buffer of a transfer: memory per run in flight */
+#define HTTP_RECEIVE_BYTES   (4L << 10) /* buffer of a transfer: memory per run in flight */
 #define HTTP_SPARE_MAX       32          /* idle easy handles kept, 6 KB each */
 #define HTTP_DNS_SECONDS     600L        /* how long curl keeps an address */
 #define HTTP_DNS_KNOWN_MS    540000      /* how long we lean on that: less */
@@ -35,6 +38,8 @@
 
 struct http_shard;
 struct http_host;
+struct http_sock;
+struct http_store;
 
 struct http_queue {
     ag_http_call *first, *last;
@@ -60,6 +65,7 @@ struct ag_http_call {
     bool stopped;    /* data() said: enough */
     bool done_sent;  /* stopped and told; lingers for its connection's sake */
     bool head_sent, got_bytes, connected;
+    bool finished;   /* curl said that it has ended */
     bool looked;     /* its limit was seen as over once; the next time counts */
     struct http_queue *queue;
     ag_http_call *prev, *next; /* in *queue */
@@ -88,6 +94,8 @@ struct ag_http_call {
     char retry_after[64];
     char content_type[96], request_id[96];
     size_t header_bytes, lingered_bytes;
+    int local_port;    /* of its connection; connected */
+    int sockets;       /* opened for it; 0: it got a connection that was there */
     bool header_too_big;
     agent_status failed; /* it could not be given to curl */
     char curl_error[CURL_ERROR_SIZE];
@@ -99,8 +107,9 @@ struct http_shard {
     struct http_shard *next;
     CURLM *multi;
     uv_timer_t timer; /* curl's */
-    size_t active;
-    bool dirty;       /* curl ran since the last look at its messages */
+    size_t active, active_tls;
+    bool dirty;       /* curl ran since the last look at its messages: it is in http->dirty */
+    struct http_shard *dirty_next;
     bool broken;      /* a multi function failed: no new transfers */
     int64_t idle_at_ms; /* when its last transfer ended */
 };
@@ -119,7 +128,10 @@ struct ag_http {
     const struct ag_curl *curl; /* NULL until the first start */
     CURLSH *share;              /* DNS and TLS sessions, for all shards */
     char *ca_file, *proxy;
-    struct http_shard *shards;
+    struct http_store *store; /* NULL until the first https */
+    struct http_shard *shards, *dirty;
+    struct http_sock **socks; /* by descriptor */
+    size_t sock_room;
     struct http_host *hosts;
     ag_http_call *all;
     struct http_queue waiting, todo;
@@ -158,6 +170,19 @@ void ag_http_shards_close(ag_http *http);
 /* The tidy timer: gives back shards that had nothing to do for keep_ms. */
 void ag_http_tidy(uv_timer_t *timer);
 void ag_http_handle_closed(uv_handle_t *handle);
+
+/* curl has something to do there, or its time has come. */
+void ag_http_shard_run(struct http_shard *shard, curl_socket_t fd, int events);
+
+/* http_sock.c: curl's callbacks, and what is left of a descriptor that is no longer that socket */
+int ag_http_sock_changed(CURL *easy, curl_socket_t fd, int what, void *ctx, void *of_socket);
+int ag_http_sock_close(void *ctx, curl_socket_t fd);
+void ag_http_sock_forget(ag_http *http, curl_socket_t fd);
+
+/* http_store.c */
+/* Tells a transfer over TLS to use the shared certificates, where that can be. */
+CURLcode ag_http_store_use(ag_http *http, CURL *easy);
+void ag_http_store_drop(ag_http *http);
 
 /* http_host.c */
 /* Finds the entry for the call's host; AGENT_ENOMEM. */

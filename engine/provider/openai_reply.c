@@ -206,10 +206,34 @@ static agent_status take_choice(struct ag_stream *s, const json_t *choice, const
     return AGENT_OK;
 }
 
+static agent_status take_plain(struct ag_reply *r, const struct ag_openai_plain *p, agent_error *err)
+{
+    char reason[32];
+
+    if (p->input_tokens >= 0)
+        r->input_tokens = p->input_tokens;
+    if (p->output_tokens >= 0)
+        r->output_tokens = p->output_tokens;
+    if (p->cached_tokens >= 0)
+        r->cached_tokens = p->cached_tokens;
+    if (p->content.n > 0 && p->content.p[0] == '"')
+        ag_scan_unescape(p->content, &r->text);
+    if (p->reason.n > 2) { /* (2) */
+        size_t n = p->reason.n - 2 < sizeof(reason) - 1 ? p->reason.n - 2 : sizeof(reason) - 1;
+
+        memcpy(reason, p->reason.p + 1, n);
+        reason[n] = '\0';
+        r->stop = stop_of(r, reason);
+        r->complete = true; /* (3) */
+    }
+    return ag_wire_check("openai", r, err);
+}
+
 agent_status ag_openai_event(struct ag_stream *s, struct ag_str event, struct ag_str data, bool *done,
                              agent_error *err)
 {
     struct ag_reply *r = s->reply;
+    struct ag_openai_plain plain;
     json_auto_t *doc = NULL;
     const json_t *choice;
     agent_status rc;
@@ -223,6 +247,10 @@ agent_status ag_openai_event(struct ag_stream *s, struct ag_str event, struct ag
         }
         *done = true;
         return AGENT_OK;
+    }
+    if (!ag_str_is(event, "error") && ag_openai_plain(data, "delta", &plain)) {
+        s->verdict = (struct ag_verdict){.retry = false, .after_ms = -1};
+        return take_plain(r, &plain, err);
     }
     s->verdict = (struct ag_verdict){.retry = true, .after_ms = -1}; /* of broken bytes */
     if ((doc = ag_wire_parse(data, "openai", "a chunk of the answer", err)) == NULL)
@@ -238,14 +266,30 @@ agent_status ag_openai_event(struct ag_stream *s, struct ag_str event, struct ag
     return ag_wire_check("openai", r, err);
 }
 
+/* One document cannot be cut: without a reason it is still all of the answer. */
+static void end_whole(struct ag_reply *r)
+{
+    if (r->complete)
+        return;
+    r->complete = true;
+    r->stop = r->call_count > 0 ? AG_STOP_CALLS : AG_STOP_DONE;
+}
+
 agent_status ag_openai_whole(struct ag_stream *s, struct ag_str body, agent_error *err)
 {
     struct ag_reply *r = s->reply;
+    struct ag_openai_plain plain;
     json_auto_t *doc = NULL;
     const json_t *choice;
     agent_status rc;
 
     s->verdict = (struct ag_verdict){.retry = false, .after_ms = -1};
+    if (ag_openai_plain(body, "message", &plain) && plain.has_choice) {
+        if ((rc = take_plain(r, &plain, err)) != AGENT_OK)
+            return rc;
+        end_whole(r);
+        return AGENT_OK;
+    }
     if ((doc = ag_wire_parse(body, "openai", "the answer", err)) == NULL) {
         ag_hint(err, "check the base URL: something else than the API may have answered");
         return AGENT_EPROTOCOL;
@@ -257,9 +301,6 @@ agent_status ag_openai_whole(struct ag_stream *s, struct ag_str body, agent_erro
     take_usage(r, json_object_get(doc, "usage"));
     if ((rc = take_choice(s, choice, "message", err)) != AGENT_OK)
         return rc;
-    if (!r->complete) { /* one document cannot be cut: without a reason it is still all of it */
-        r->complete = true;
-        r->stop = r->call_count > 0 ? AG_STOP_CALLS : AG_STOP_DONE;
-    }
+    end_whole(r);
     return ag_wire_check("openai", r, err);
 }

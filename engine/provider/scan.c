@@ -243,6 +243,21 @@ bool ag_scan_member(struct ag_str object, const char *key, struct ag_str *out_ra
     return false;
 }
 
+bool ag_scan_next(struct ag_str object, size_t *at, struct ag_str *out_key, struct ag_str *out_value)
+{
+    struct cursor c = cursor_of(object, *at);
+    bool ok = true, more;
+
+    if (*at == 0) {
+        blank(&c);
+        if (!eat(&c, '{'))
+            return false;
+    }
+    more = member(&c, out_key, out_value, &ok);
+    *at = (size_t)(c.p - object.p);
+    return more;
+}
+
 static void put_utf8(ag_buf *out, long u)
 {
     char b[4];

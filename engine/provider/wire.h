@@ -17,6 +17,9 @@
 bool ag_scan_is_object(struct ag_str text);
 /* The raw text of a member of an object; false where there is none or the text is broken. */
 bool ag_scan_member(struct ag_str object, const char *key, struct ag_str *out_raw);
+/* The next member of an object that was checked: raw, the key with its quotes. *at begins at 0 and
+ * stands behind the object after the last one. */
+bool ag_scan_next(struct ag_str object, size_t *at, struct ag_str *out_key, struct ag_str *out_value);
 /* Appends what a string literal (with its quotes) says. What is no character becomes U+FFFD. A
  * literal that was cut is read as far as it goes. */
 void ag_scan_unescape(struct ag_str literal, ag_buf *out);
