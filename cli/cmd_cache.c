@@ -1,44 +1,11 @@
 /*
- * agentctl cache stats, ls, show, rm, clear, resize: the answers that are used again.
+ * agentctl cache ls, show, rm, clear, resize: the answers that are used again.
  */
 #include <string.h>
 
 #include "cli/rows.h"
 
 #define KEY_DIGITS 64
-
-static int stats(struct cli *cli, const struct args *args)
-{
-    agent_cache_stats s = AGENT_CACHE_STATS_INIT;
-    agent_error err = AGENT_ERROR_INIT;
-    int rc = cli_open(cli, NEED_READ, NULL);
-
-    (void)args;
-    if (rc != EXIT_OK)
-        return rc;
-    if (agent_cache_sums(cli->engine, &s, &err) != AGENT_OK)
-        return cli_fail(cli, &err);
-    if (cli->json) {
-        put_open(&cli->out, '{');
-        put_key(&cli->out, "entries");
-        put_int(&cli->out, s.entries);
-        put_key(&cli->out, "bytes");
-        put_int(&cli->out, s.bytes);
-        put_key(&cli->out, "limit_bytes");
-        put_int(&cli->out, s.limit_bytes);
-        put_key(&cli->out, "hits");
-        put_int(&cli->out, s.hits);
-        put_key(&cli->out, "tokens_saved");
-        put_int(&cli->out, s.tokens_saved);
-        put_close(&cli->out, '{');
-        put_line(&cli->out);
-    } else {
-        out_fmt(&cli->out, "entries       %lld\nbytes         %lld\nlimit bytes   %lld\nhits          %lld\ntokens saved  %lld\n",
-                (long long)s.entries, (long long)s.bytes, (long long)s.limit_bytes, (long long)s.hits,
-                (long long)s.tokens_saved);
-    }
-    return EXIT_OK;
-}
 
 static int ls(struct cli *cli, const struct args *args)
 {
@@ -51,6 +18,7 @@ struct found {
     const char *prefix;
     size_t bytes;
     int count;
+    bool is_all; /* every key that begins with it is meant */
     char key[KEY_DIGITS + 1];
 };
 
@@ -67,11 +35,38 @@ static bool take_key(void *ctx, const agent_row *row)
     return f->count < 2;
 }
 
+static bool count_key(void *ctx, const agent_row *row)
+{
+    struct found *f = ctx;
+    size_t bytes;
+    const char *key = row_text(row, "key", &bytes);
+
+    f->count += bytes == KEY_DIGITS && strncmp(key, f->prefix, f->bytes) == 0;
+    return true;
+}
+
+/* How many begin with what stands before the star. */
+static int find_all(struct cli *cli, const char *prefix, struct found *f)
+{
+    agent_error err = AGENT_ERROR_INIT;
+
+    f->is_all = true;
+    f->bytes--;
+    if (f->bytes < 1 || f->bytes > KEY_DIGITS || strspn(prefix, "0123456789abcdef") != f->bytes)
+        return cli_usage(cli, "3f2a* is all that begin with 3f2a; cache clear removes everything",
+                         "cache: '%s' is no beginning of a key", prefix);
+    if (agent_scan(cli->engine, AGENT_VIEW_CACHE, NULL, count_key, f, &err) != AGENT_OK)
+        return cli_fail(cli, &err);
+    return EXIT_OK;
+}
+
 static int find(struct cli *cli, const char *prefix, struct found *f)
 {
     agent_error err = AGENT_ERROR_INIT;
 
     *f = (struct found){.prefix = prefix, .bytes = strlen(prefix)};
+    if (f->bytes > 0 && prefix[f->bytes - 1] == '*')
+        return find_all(cli, prefix, f);
     if (f->bytes < 4 || f->bytes > KEY_DIGITS || strspn(prefix, "0123456789abcdef") != f->bytes)
         return cli_usage(cli, "agentctl cache ls shows the keys", "cache: '%s' is no key, nor the first 4 digits of one or more",
                          prefix);
@@ -114,33 +109,15 @@ static int show(struct cli *cli, const struct args *args)
 
     if ((rc = cli_open(cli, NEED_READ, NULL)) != EXIT_OK || (rc = find(cli, args->at[0], &f)) != EXIT_OK)
         return rc;
+    if (f.is_all)
+        return cli_usage(cli, "agentctl cache ls lists them", "cache show: one key, not '%s'", args->at[0]);
     filter.name = f.key;
     if (agent_scan(cli->engine, AGENT_VIEW_CACHE, &filter, put_entry, cli, &err) != AGENT_OK)
         return cli_fail(cli, &err);
     return EXIT_OK;
 }
 
-static int rm(struct cli *cli, const struct args *args)
-{
-    const bool is_dry = args_has(args, "dry-run");
-    agent_error err = AGENT_ERROR_INIT;
-    struct found f;
-    int rc;
-
-    if ((rc = cli_open(cli, is_dry ? NEED_READ : NEED_WRITE, NULL)) != EXIT_OK ||
-        (rc = find(cli, args->at[0], &f)) != EXIT_OK)
-        return rc;
-    if (!is_dry) {
-        if ((rc = cli_confirm(cli, "remove the answer %.12s from the cache", f.key)) != EXIT_OK)
-            return rc;
-        if (agent_cache_remove(cli->engine, f.key, NULL, &err) != AGENT_OK)
-            return cli_fail(cli, &err);
-    }
-    cli_tell_removed(cli, "answer", f.key, is_dry);
-    return EXIT_OK;
-}
-
-/* --- all of them ---------------------------------------------------------------------------------------- */
+/* --- some, and all of them ----------------------------------------------------------------------------------- */
 
 static int tell_count(struct cli *cli, const char *key, int64_t count, const char *what)
 {
@@ -153,6 +130,43 @@ static int tell_count(struct cli *cli, const char *key, int64_t count, const cha
     } else {
         cli_note(cli, "%s %lld answers", what, (long long)count);
     }
+    return EXIT_OK;
+}
+
+static int rm_all(struct cli *cli, const char *keys, const struct found *f, bool is_dry)
+{
+    agent_error err = AGENT_ERROR_INIT;
+    int64_t count = 0;
+    int rc;
+
+    if (is_dry)
+        return tell_count(cli, "would_remove", f->count, "would remove");
+    if (f->count > 0 && (rc = cli_confirm(cli, "remove %d answers from the cache", f->count)) != EXIT_OK)
+        return rc;
+    if (agent_cache_remove(cli->engine, keys, &count, &err) != AGENT_OK)
+        return cli_fail(cli, &err);
+    return tell_count(cli, "removed", count, "removed");
+}
+
+static int rm(struct cli *cli, const struct args *args)
+{
+    const bool is_dry = args_has(args, "dry-run");
+    agent_error err = AGENT_ERROR_INIT;
+    struct found f;
+    int rc;
+
+    if ((rc = cli_open(cli, is_dry ? NEED_READ : NEED_WRITE, NULL)) != EXIT_OK ||
+        (rc = find(cli, args->at[0], &f)) != EXIT_OK)
+        return rc;
+    if (f.is_all)
+        return rm_all(cli, args->at[0], &f, is_dry);
+    if (!is_dry) {
+        if ((rc = cli_confirm(cli, "remove the answer %.12s from the cache", f.key)) != EXIT_OK)
+            return rc;
+        if (agent_cache_remove(cli->engine, f.key, NULL, &err) != AGENT_OK)
+            return cli_fail(cli, &err);
+    }
+    cli_tell_removed(cli, "answer", f.key, is_dry);
     return EXIT_OK;
 }
 
@@ -200,22 +214,11 @@ static const struct option ls_options[] = {
 };
 static const struct option dry_options[] = {{"dry-run", 0, NULL, "only tell what would be removed"}, {0}};
 
-static const char *const stats_examples[] = {"cache stats --json", NULL};
 static const char *const ls_examples[] = {"cache ls demo", "cache ls --json", NULL};
 static const char *const show_examples[] = {"cache show 3f2a91c0", NULL};
-static const char *const rm_examples[] = {"cache rm 3f2a91c0 -y", NULL};
+static const char *const rm_examples[] = {"cache rm 3f2a91c0 -y", "cache rm '3f2a*' --dry-run", NULL};
 static const char *const clear_examples[] = {"cache clear -y", NULL};
 static const char *const resize_examples[] = {"cache resize 64MB", NULL};
-
-const struct command cmd_cache_stats = {
-    .name = "cache stats",
-    .synopsis = "",
-    .summary = "what the response cache holds and has saved",
-    .text = "An agent whose option cache is on (create -o cache=on, or run --cache on)\n"
-            "answers exactly the same request from here, without asking its model.",
-    .examples = stats_examples,
-    .run = stats,
-};
 
 const struct command cmd_cache_ls = {
     .name = "cache ls",
@@ -242,8 +245,9 @@ const struct command cmd_cache_show = {
 
 const struct command cmd_cache_rm = {
     .name = "cache rm",
-    .synopsis = "KEY",
+    .synopsis = "KEY | 'PREFIX*'",
     .summary = "remove an answer: it is asked for anew",
+    .text = "With a star all answers whose keys begin with PREFIX, and how many they were.",
     .options = dry_options,
     .examples = rm_examples,
     .min_args = 1,

@@ -9,7 +9,7 @@
  */
 #include "engine/coherence.h"
 
-#include "engine/engine.h"
+#include "engine/session_tail.h"
 
 uint64_t ag_engine_change_token(void *engine)
 {
@@ -44,10 +44,10 @@ bool ag_engine_explain(void *engine, uint64_t from, uint64_t to, ag_cache *cache
 
     (void)from;
     (void)to;
+    ag_tail_forget(e); /* messages are not in the log */
     if (e->change_reader == NULL && ag_store_reader_open(e->store, &e->change_reader, NULL) != AGENT_OK)
         return false;
     if (ag_reader_changes(e->change_reader, drop, cache, &explained, NULL) != AGENT_OK || !explained)
         return false;
-    ag_cache_invalidate_kind(cache, AG_CACHE_TAIL); /* messages are not in the log */
     return true;
 }

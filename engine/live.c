@@ -1,9 +1,12 @@
 #include "engine/live.h"
 
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/cache_api.h"
 #include "engine/run.h"
 
 #define SECOND_NS INT64_C(1000000000)
@@ -15,7 +18,7 @@ struct ag_live {
     bool written;
     ag_unit unit;
     struct ag_op op;
-    char stages[640], cache[256];
+    char stages[640], cache[10240]; /* (4) */
 };
 
 struct ag_live *ag_live_new(agent_engine *e)
@@ -36,6 +39,7 @@ static void count_own(struct ag_worker *w)
 {
     int64_t runs[AG_STAGE_LIMIT] = {0}, heap[AG_STAGE_LIMIT] = {0};
 
+    runs[AG_STAGE_QUEUE] = w->ticket_count;
     for (const struct agent_run *run = w->runs; run != NULL; run = run->next) {
         if (!run->in_stage)
             continue;
@@ -79,18 +83,68 @@ static void write_stages(struct ag_live *l, bool any)
     l->op.live.stages = (struct ag_str){l->stages, n};
 }
 
+static size_t add(struct ag_live *l, size_t n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* (4) */
+static size_t add(struct ag_live *l, size_t n, const char *fmt, ...)
+{
+    va_list args;
+    int more;
+
+    va_start(args, fmt);
+    more = vsnprintf(l->cache + n, sizeof(l->cache) - n, fmt, args);
+    va_end(args);
+    return more < 0 || (size_t)more >= sizeof(l->cache) - n ? sizeof(l->cache) - 1 : n + (size_t)more;
+}
+
+/* The buckets that are not empty: [[12,5],[13,1]]. */
+static size_t add_times(struct ag_live *l, size_t n, const char *name, const uint32_t times[AG_CACHE_TIMES])
+{
+    const char *comma = "";
+
+    n = add(l, n, ",\"%s\":[", name);
+    for (int i = 0; i < AG_CACHE_TIMES; i++)
+        if (times[i] > 0) {
+            n = add(l, n, "%s[%d,%" PRIu32 "]", comma, i, times[i]);
+            comma = ",";
+        }
+    return add(l, n, "]");
+}
+
+static size_t add_counts(struct ag_live *l, size_t n, const struct ag_cache_counts *c)
+{
+    return add(l, n,
+               "\"entries\":%" PRIu64 ",\"gets\":%" PRIu64 ",\"hits\":%" PRIu64 ",\"loads\":%" PRIu64 ",\"load_ns\":%" PRIu64
+               ",\"invalidated\":%" PRIu64 ",\"evictions\":%" PRIu64 ",\"bytes\":%" PRIu64,
+               c->entries, c->gets, c->hits, c->loads, c->load_ns, c->invalidated, c->evictions, c->entry_bytes);
+}
+
 static void write_cache(struct ag_live *l)
 {
+    const char *comma = "";
     struct ag_cache_stats c;
-    int n;
+    size_t n;
 
     ag_cache_stats(l->engine->cache, &c);
-    n = snprintf(l->cache, sizeof(l->cache),
-                 "{\"entries\":%llu,\"held_bytes\":%llu,\"budget_bytes\":%lld,\"gets\":%llu,\"hits\":%llu,"
-                 "\"policy\":\"%s\"}",
-                 (unsigned long long)c.total.entries, (unsigned long long)c.held_bytes, (long long)c.bytes,
-                 (unsigned long long)c.total.gets, (unsigned long long)c.total.hits, c.policy);
-    l->op.live.cache = (struct ag_str){l->cache, (size_t)n};
+    n = add(l, 0, "{");
+    n = add_counts(l, n, &c.total);
+    n = add(l, n, ",\"held_bytes\":%" PRIu64 ",\"budget_bytes\":%" PRId64 ",\"policy\":\"%s\"", c.held_bytes, c.bytes, c.policy);
+    if (c.estimate_one >= 0)
+        n = add(l, n, ",\"estimate\":{\"half\":%.4f,\"one\":%.4f,\"twice\":%.4f}", c.estimate_half, c.estimate_one,
+                c.estimate_twice);
+    n = add(l, n, ",\"kinds\":{");
+    for (int i = 0; i < AG_CACHE_KIND_LIMIT; i++) {
+        if (c.kinds[i].gets == 0)
+            continue;
+        n = add(l, n, "%s\"%s\":{", comma, ag_cache_kind_names[i]);
+        n = add_counts(l, n, &c.kinds[i]);
+        n = add_times(l, n, "load_times", c.load_times[i]);
+        n = add_times(l, n, "hit_times", c.hit_times[i]);
+        n = add(l, n, "}");
+        comma = ",";
+    }
+    n = add(l, n, "}}");
+    l->op.live.cache = (struct ag_str){l->cache, n};
 }
 
 /* On the store's thread. A row that failed is not missed: the next one comes. */
@@ -139,6 +193,8 @@ bool ag_live_tick(struct ag_worker *w, bool waiting)
     struct ag_live *l = w->engine->live;
     int64_t now, due;
 
+    ag_notices_flush(&w->engine->notices);
+    ag_sampler_tick(&w->engine->sampler);
     if (l == NULL)
         return false;
     now = ag_mono_ns(&w->engine->clock);

@@ -8,6 +8,7 @@
  *  (1) The first row comes when runs have been active for a second: a one-shot process writes none.
  *  (2) One row is out at a time; while the store is slow, seconds are left out.
  *  (3) When the runs are over, an engine that wrote rows writes one more, with none.
+ *  (4) What the cache tells has room for every figure at its longest: it is never cut.
  */
 #ifndef AG_ENGINE_LIVE_H
 #define AG_ENGINE_LIVE_H

@@ -179,7 +179,7 @@ START_TEST(keys_of_any_length_are_told_apart)
                 if (lengths[i] > 0)
                     key[lengths[i] - 1] = (unsigned char)('a' + last);
                 next_version = (int)(lengths[i] * 2) + last + 1;
-                ck_assert_int_eq(ag_cache_load(cache, AG_CACHE_TOOL, key, lengths[i], loader, NULL, &v, &err), AGENT_OK);
+                ck_assert_int_eq(ag_cache_load(cache, AG_CACHE_MEMORY, key, lengths[i], loader, NULL, &v, &err), AGENT_OK);
                 ck_assert_int_eq(((struct object *)v)->version, next_version);
                 ag_value_put(v);
             }
@@ -300,13 +300,13 @@ START_TEST(a_kind_goes_as_a_whole_and_others_stay)
 {
     for (uint64_t key = 0; key < 300; key++) {
         ck_assert_int_eq(load(AG_CACHE_AGENT, key), 1);
-        ck_assert_int_eq(load(AG_CACHE_TOOL, key), 1);
+        ck_assert_int_eq(load(AG_CACHE_MEMORY, key), 1);
     }
     ag_cache_invalidate_kind(cache, AG_CACHE_AGENT);
     ck_assert_uint_eq(stats().kinds[AG_CACHE_AGENT].entries, 0);
-    ck_assert_uint_eq(stats().kinds[AG_CACHE_TOOL].entries, 300);
+    ck_assert_uint_eq(stats().kinds[AG_CACHE_MEMORY].entries, 300);
     ck_assert_int_eq(get(AG_CACHE_AGENT, 7), 0);
-    ck_assert_int_eq(get(AG_CACHE_TOOL, 7), 1);
+    ck_assert_int_eq(get(AG_CACHE_MEMORY, 7), 1);
 }
 END_TEST
 
@@ -591,7 +591,7 @@ START_TEST(the_budget_counts_everything_and_holds_after_every_step)
     unsigned random = 1;
 
     open_with((struct ag_cache_options){.bytes = bytes, .policy = policies[_i], .negative_ttl_ms = 3000,
-                                        .ttl_ms = {[AG_CACHE_TOOL] = 5000}});
+                                        .ttl_ms = {[AG_CACHE_MEMORY] = 5000}});
     for (int step = 0; step < 60000; step++) {
         uint64_t key;
 

@@ -476,4 +476,5 @@ const struct ag_policy_vt ag_policy_adaptive = {
     .rebase = rebase,
     .set_mode = set_mode,
     .check = check,
+    .has_plain_hits = true,
 };

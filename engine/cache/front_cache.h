@@ -1,5 +1,5 @@
 /*
- * The front cache: agent versions, session tails, memories, tools and responses in memory, in
+ * The front cache: agent versions with their tools, session tails, memories and responses in memory, in
  * front of the file. The engine loads through it and tells it what a commit changed.
  *
  * Values are immutable objects with a reference count; a reference pins the memory, not the entry:
@@ -20,7 +20,7 @@
 #include "engine/base/str.h"
 
 enum ag_cache_kind {
-    AG_CACHE_AGENT, AG_CACHE_TAIL, AG_CACHE_MEMORY, AG_CACHE_TOOL, AG_CACHE_RESPONSE, AG_CACHE_KIND_LIMIT
+    AG_CACHE_AGENT, AG_CACHE_TAIL, AG_CACHE_MEMORY, AG_CACHE_RESPONSE, AG_CACHE_KIND_LIMIT
 };
 
 /* First member of every cached object. */
@@ -88,6 +88,9 @@ struct ag_value *ag_cache_get(ag_cache *c, enum ag_cache_kind kind, const void *
 /* After a commit: the key's value is not current any more. Also stops loads begun before from
  * being kept. Thread-safe. */
 void ag_cache_invalidate(ag_cache *c, enum ag_cache_kind kind, const void *key, size_t key_bytes);
+/* Every key of a kind that begins with these bytes (n 0: any); returns how many entries were removed. Looks
+ * at every entry. Thread-safe. */
+uint64_t ag_cache_invalidate_prefix(ag_cache *c, enum ag_cache_kind kind, const void *prefix, size_t n);
 /* Everything of a kind. */
 void ag_cache_invalidate_kind(ag_cache *c, enum ag_cache_kind kind);
 /* Everything. */
@@ -119,8 +122,9 @@ void ag_cache_drop_hint(ag_cache *c, enum ag_cache_kind kind, const void *key, s
  * stays. AGENT_EINVAL: negative. */
 agent_status ag_cache_resize(ag_cache *c, int64_t bytes, agent_error *err);
 
-/* Called with every request while it is set, on the thread of the request, for recording: a hash of
- * kind and key, the value's bytes (0: not known). NULL: off. Calls may still come for a moment after. */
+/* Called with every request that has a value while it is set, on the thread of the request, for recording:
+ * a hash of kind and key, the value's bytes. A miss is told when it is loaded. NULL: off. Calls may still
+ * come for a moment after. */
 typedef void (*ag_cache_watcher)(void *ctx, uint64_t key, uint32_t bytes, bool is_hit);
 agent_status ag_cache_watch(ag_cache *c, ag_cache_watcher fn, void *ctx, agent_error *err);
 
@@ -139,12 +143,20 @@ struct ag_cache_counts {
     uint64_t entries, entry_bytes; /* now; bytes of values and long keys */
 };
 
+#define AG_CACHE_TIMES 36 /* [i]: from 2^i ns to twice as long; the last: longer too */
+
 struct ag_cache_stats {
     struct ag_cache_counts total, kinds[AG_CACHE_KIND_LIMIT];
+    uint32_t load_times[AG_CACHE_KIND_LIMIT][AG_CACHE_TIMES]; /* of every load that went well */
+    uint32_t hit_times[AG_CACHE_KIND_LIMIT][AG_CACHE_TIMES];  /* of one get in 64, where it was a hit; with the clock's own */
+    /* What the hit ratio would have been with half, all and twice the budget, by a sample of the keys
+     * (curve.h); how well the second agrees with what it was tells how good they are. -1: not known. */
+    double estimate_half, estimate_one, estimate_twice;
     const char *policy;
     int64_t bytes;        /* the budget */
     uint64_t held_bytes;  /* of it, everything */
-    uint64_t entry_bytes, index_bytes, slab_bytes, policy_bytes, tuner_bytes, fixed_bytes;
+    uint64_t loss_bytes;  /* of held_bytes: what malloc takes around values (shard.h) */
+    uint64_t entry_bytes, index_bytes, slab_bytes, policy_bytes, tuner_bytes, curve_bytes, fixed_bytes;
     unsigned shards;
     unsigned mode_k;      /* lruk-adaptive: what is in force */
     bool mode_strict;

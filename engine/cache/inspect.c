@@ -14,6 +14,42 @@ static void add_counts(struct ag_cache_counts *to, const struct ag_cache_counts 
         t[i] += f[i];
 }
 
+static void read_times(atomic_uint times[AG_CACHE_KIND_LIMIT][AG_CACHE_TIMES],
+                       uint32_t out[AG_CACHE_KIND_LIMIT][AG_CACHE_TIMES])
+{
+    for (unsigned kind = 0; kind < AG_CACHE_KIND_LIMIT; kind++)
+        for (unsigned i = 0; i < AG_CACHE_TIMES; i++)
+            out[kind][i] = atomic_load_explicit(&times[kind][i], memory_order_relaxed);
+}
+
+/* Of all gets, as the hit ratio is: what finds nothing is a miss at any size. */
+static double estimate(const struct ag_cache_stats *s, uint64_t found, double miss_share)
+{
+    return s->total.gets > 0 ? (1 - miss_share) * (double)found / (double)s->total.gets : 0;
+}
+
+static void read_shadows(ag_cache *c, struct ag_cache_stats *out)
+{
+    uint64_t found = out->total.hits + atomic_load_explicit(&c->fills, memory_order_relaxed);
+    double misses[AG_CURVE_POINTS];
+
+    read_times(c->load_times, out->load_times);
+    read_times(c->hit_times, out->hit_times);
+    out->estimate_half = out->estimate_one = out->estimate_twice = -1;
+    ag_lock_take(&c->tuner_lock);
+    if (c->has_curve) {
+        if (!c->curve.rests)
+            ag_curve_settle(&c->curve, found, false);
+        out->curve_bytes = ag_curve_held_bytes(&c->curve);
+        if (ag_curve_read(&c->curve, misses)) {
+            out->estimate_half = estimate(out, found, misses[0]);
+            out->estimate_one = estimate(out, found, misses[1]);
+            out->estimate_twice = estimate(out, found, misses[2]);
+        }
+    }
+    ag_lock_give(&c->tuner_lock);
+}
+
 void ag_cache_stats(ag_cache *c, struct ag_cache_stats *out)
 {
     *out = (struct ag_cache_stats){.policy = c->policy->name, .bytes = atomic_load(&c->bytes), .shards = c->shard_count};
@@ -33,6 +69,7 @@ void ag_cache_stats(ag_cache *c, struct ag_cache_stats *out)
         out->slab_bytes += s->slab.held_bytes;
         out->policy_bytes += s->policy->held_bytes;
         out->fixed_bytes += s->fixed_bytes;
+        out->loss_bytes += ag_shard_loss(s);
         out->handicap += (double)s->policy->stats.handicap / c->shard_count;
         out->ghost_hits_cold += s->policy->stats.ghost_hits_cold;
         out->ghost_hits_hot += s->policy->stats.ghost_hits_hot;
@@ -42,6 +79,7 @@ void ag_cache_stats(ag_cache *c, struct ag_cache_stats *out)
     for (unsigned kind = 0; kind < AG_CACHE_KIND_LIMIT; kind++)
         add_counts(&out->total, &out->kinds[kind]);
     out->fixed_bytes += sizeof(*c);
+    read_shadows(c, out);
     if (c->has_tuner) {
         ag_lock_take(&c->tuner_lock);
         out->tuner_bytes = ag_tuner_held_bytes(&c->tuner);
@@ -55,7 +93,7 @@ void ag_cache_stats(ag_cache *c, struct ag_cache_stats *out)
     out->changes_explained = c->changes_explained;
     pthread_mutex_unlock(&c->sync_lock);
     out->held_bytes = out->entry_bytes + out->index_bytes + out->slab_bytes + out->policy_bytes + out->fixed_bytes +
-                      out->tuner_bytes;
+                      out->loss_bytes + out->tuner_bytes + out->curve_bytes;
 }
 
 const char *ag_cache_check(ag_cache *c)
@@ -66,6 +104,12 @@ const char *ag_cache_check(ag_cache *c)
         ag_lock_take(&c->shards[i].lock);
         broken = ag_shard_check(&c->shards[i]);
         ag_lock_give(&c->shards[i].lock);
+    }
+    if (broken == NULL && c->has_curve) {
+        ag_lock_take(&c->tuner_lock);
+        if (ag_curve_held_bytes(&c->curve) > ag_curve_most_bytes((uint64_t)atomic_load(&c->bytes)))
+            broken = "(3) the curve holds more than its most";
+        ag_lock_give(&c->tuner_lock);
     }
     if (broken == NULL && c->has_tuner && !c->object_bytes_only) {
         ag_lock_take(&c->tuner_lock);

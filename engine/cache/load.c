@@ -105,7 +105,7 @@ static agent_status told(agent_status rc, struct ag_value *value, const agent_er
     return rc;
 }
 
-static agent_status join(struct ag_shard *s, struct ag_flight *f, struct ag_value **out, agent_error *err)
+static agent_status join(ag_cache *c, struct ag_shard *s, struct ag_flight *f, struct ag_value **out, agent_error *err)
 {
     agent_status rc;
 
@@ -114,6 +114,8 @@ static agent_status join(struct ag_shard *s, struct ag_flight *f, struct ag_valu
         pthread_cond_wait(&s->landed, &s->wait_lock);
     pthread_mutex_unlock(&s->wait_lock);
     rc = told(f->rc, f->value, f->err, out, err);
+    if (rc == AGENT_OK)
+        ag_cache_tell_watcher(c, f->hash, f->value->bytes < UINT32_MAX ? (uint32_t)f->value->bytes : UINT32_MAX, false);
     flight_put(f);
     return rc;
 }
@@ -169,6 +171,7 @@ static agent_status load(ag_cache *c, const struct ag_probe *p, struct ag_flight
         ag_lock_take(&s->lock);
         learn_cost(s, p->kind, ns, v->bytes);
         ag_lock_give(&s->lock);
+        ag_cache_time_load(c, p->kind, ns);
         (void)ag_cache_keep(c, p, v, lease, false, c->ttl_ms[p->kind], 0);
     } else if (rc == AGENT_ENOTFOUND && c->negative_ttl_ms > 0 && (negative = negative_new(&why)) != NULL) {
         (void)ag_cache_keep(c, p, negative, lease, true, c->negative_ttl_ms, 0);
@@ -222,7 +225,7 @@ agent_status ag_cache_load(ag_cache *c, enum ag_cache_kind kind, const void *key
     ag_lock_give(&s->lock);
     if (other != NULL) {
         ag_free(mine);
-        return join(s, other, out, err);
+        return join(c, s, other, out, err);
     }
     return load(c, &p, mine, lease, loader, ctx, out, err);
 }

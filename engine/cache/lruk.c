@@ -352,4 +352,5 @@ const struct ag_policy_vt ag_policy_lruk = {
     .remove = leave,
     .rebase = rebase,
     .check = check,
+    .has_plain_hits = true,
 };

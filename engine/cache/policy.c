@@ -8,6 +8,12 @@ static const struct ag_policy_vt *const all[] = {
     &ag_policy_s3fifo,   &ag_policy_gdsf,   &ag_policy_none, NULL,
 };
 
+const char *const ag_policy_names[AG_POLICIES + 1] = {
+    "lruk-adaptive", "lruk", "lru", "fifo", "s3fifo", "gdsf", "none", NULL,
+};
+
+_Static_assert(sizeof(all) / sizeof(all[0]) == AG_POLICIES + 1, "every policy has a name");
+
 const struct ag_policy_vt *const *ag_policy_all(void)
 {
     return all;

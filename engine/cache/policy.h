@@ -77,17 +77,21 @@ struct ag_policy_vt {
     /* NULL, or which invariant is broken. Slow: for tests. */
     const char *(*check)(const struct ag_policy *p);
     bool keeps_nothing; /* nothing is ever inserted */
+    bool has_plain_hits; /* with crp = 0 a hit of a node that is HOT is ag_pnode_refer(), and nothing else */
 };
 
 #define AG_POLICY_DEFAULT "lruk-adaptive"
+#define AG_POLICY_HINT    "policies are lruk-adaptive, lruk, lru, fifo, s3fifo, gdsf, none"
 
 extern const struct ag_policy_vt ag_policy_adaptive, ag_policy_lruk, ag_policy_lru, ag_policy_fifo,
     ag_policy_none, ag_policy_s3fifo, ag_policy_gdsf;
 
 /* By name; NULL name: the default. NULL: there is none of this name. */
 const struct ag_policy_vt *ag_policy_find(const char *name);
-/* All, the default first; NULL ends. */
+/* All, the default first; NULL ends. Files keep a policy as its place here: append only. */
 const struct ag_policy_vt *const *ag_policy_all(void);
+#define AG_POLICIES 7
+extern const char *const ag_policy_names[AG_POLICIES + 1]; /* in that order; NULL ends */
 
 /*
  * The rank of an object: half octaves of bytes by reload cost. Objects of one rank are worth about

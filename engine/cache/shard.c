@@ -238,11 +238,11 @@ static void sweep_expiry(struct ag_shard *s)
     ag_heap_order(&s->expiry);
 }
 
-static uint64_t metadata_need(const struct ag_shard *s, uint8_t rank, bool expires)
+static uint64_t metadata_need(const struct ag_shard *s, uint64_t charge, uint8_t rank, bool expires)
 {
     if (s->object_bytes_only)
         return 0;
-    return ag_slab_need(&s->slab) + ag_index_need(&s->index) + s->policy->vt->need(s->policy, rank) +
+    return charge / AG_MALLOC_LOSS + 1 + AG_MALLOC_HEAD + ag_slab_need(&s->slab) + ag_index_need(&s->index) + s->policy->vt->need(s->policy, rank) +
            (expires ? ag_heap_need(&s->expiry, s->expiring + 1) : 0);
 }
 
@@ -320,7 +320,7 @@ static enum verdict try_fill(struct ag_shard *s, const struct ag_probe *p, const
         return NOT_KEPT;
     }
     id = ag_shard_find(s, p);
-    need = charge + metadata_need(s, rank, fill->expires != 0);
+    need = charge + metadata_need(s, charge, rank, fill->expires != 0);
     /* As long as nobody has to go for it the first request is good enough. */
     if (id == AG_NO_ENTRY && fill->is_second_only && ag_shard_held(s) + need > (uint64_t)s->budget &&
         s->policy->vt->knows != NULL && !s->policy->vt->knows(s->policy, p->hash)) {
@@ -357,9 +357,22 @@ bool ag_shard_fill(struct ag_shard *s, const struct ag_probe *p, const struct ag
     return v == KEPT;
 }
 
-void ag_shard_clear(struct ag_shard *s, unsigned kind)
+static bool begins_with(const struct ag_entry *e, const unsigned char *prefix, size_t n)
+{
+    const struct ag_long_key *l;
+
+    if (n == 0)
+        return true;
+    if (e->key_bytes <= AG_KEY_INLINE)
+        return e->key_bytes >= n && memcmp(e->key, prefix, n) == 0;
+    l = long_key(e);
+    return l->n >= n && memcmp(l->p, prefix, n) == 0;
+}
+
+uint64_t ag_shard_clear(struct ag_shard *s, unsigned kind, const unsigned char *prefix, size_t n)
 {
     struct ag_graves graves = {.count = 0};
+    uint64_t count = 0;
     uint32_t id = 0;
 
     ag_lock_take(&s->lock);
@@ -368,8 +381,10 @@ void ag_shard_clear(struct ag_shard *s, unsigned kind)
     for (; id < ag_slab_limit(&s->slab); id++) {
         const struct ag_entry *e = ag_slab_at(&s->slab, id);
 
-        if (e->node.state == AG_NODE_FREE || (kind != AG_CACHE_KIND_LIMIT && AG_ENTRY_KIND(e) != kind))
+        if (e->node.state == AG_NODE_FREE || (kind != AG_CACHE_KIND_LIMIT && AG_ENTRY_KIND(e) != kind) ||
+            !begins_with(e, prefix, n))
             continue;
+        count++;
         s->counts[AG_ENTRY_KIND(e)].invalidated++;
         graves.values[graves.count++] = ag_shard_take(s, id, ag_shard_hash(s, id), AG_GONE_DROPPED);
         if (graves.count == AG_GRAVES) {
@@ -380,11 +395,12 @@ void ag_shard_clear(struct ag_shard *s, unsigned kind)
     }
     ag_lock_give(&s->lock);
     ag_graves_put(&graves);
+    return count;
 }
 
 void ag_shard_drop(struct ag_shard *s)
 {
-    ag_shard_clear(s, AG_CACHE_KIND_LIMIT);
+    (void)ag_shard_clear(s, AG_CACHE_KIND_LIMIT, NULL, 0);
     unbuild(s);
     pthread_cond_destroy(&s->landed);
     pthread_mutex_destroy(&s->wait_lock);

@@ -5,8 +5,9 @@
  *                              └► policy: who goes next     └► expiry heap: who is over
  *
  * Invariants (ag_shard_check):
- *  (1) held bytes = fixed + slab + index + policy + expiry heap + sum of charges, and <= budget at
- *      every instant: room is made, and what was evicted is given back, before anything comes in.
+ *  (1) held bytes = fixed + slab + index + policy + expiry heap + sum of charges + what malloc loses
+ *      around them, and <= budget at every instant: room is made, and what was evicted is given back,
+ *      before anything comes in.
  *  (2) Every resident is found by its key, once, and is in the policy's or the doomed list.
  *  (3) No call-out under the lock: values are put after it was given back.
  *  (4) A fill is kept only when its lease is the write counter of its bucket: whatever invalidates
@@ -97,9 +98,22 @@ static inline size_t ag_shard_metadata(const struct ag_shard *s)
            s->policy->held_bytes;
 }
 
+/*
+ * What malloc takes for values besides what it says of them: 8 bytes before each, and the holes between
+ * objects of many sizes that come and go, about a sixteenth of 100 MB of them. Half of that is counted, as
+ * smaller and more even caches have less; the rest is within the 5 percent that RSS may be over the budget.
+ */
+#define AG_MALLOC_HEAD 8
+#define AG_MALLOC_LOSS 32
+
+static inline uint64_t ag_shard_loss(const struct ag_shard *s)
+{
+    return s->object_bytes_only ? 0 : s->entry_bytes / AG_MALLOC_LOSS + (uint64_t)s->slab.used * AG_MALLOC_HEAD;
+}
+
 static inline uint64_t ag_shard_held(const struct ag_shard *s)
 {
-    return s->entry_bytes + (s->object_bytes_only ? 0 : ag_shard_metadata(s));
+    return s->entry_bytes + ag_shard_loss(s) + (s->object_bytes_only ? 0 : ag_shard_metadata(s));
 }
 
 static inline uint64_t *ag_shard_writes(struct ag_shard *s, uint64_t hash)
@@ -143,6 +157,31 @@ static inline struct ag_value *ag_shard_pin(struct ag_entry *e)
     return e->value;
 }
 
+/* The same for keys that are ids, where the entry is no negative one; the entry itself. */
+static inline struct ag_entry *ag_shard_find_id(const struct ag_shard *s, uint64_t hash, uint64_t key, uint8_t kind)
+{
+    const struct ag_slot *slots = s->index.slots;
+    uint32_t mask = s->index.mask, at = (uint32_t)hash & mask;
+
+    for (;; at = (at + 1) & mask) {
+        struct ag_entry *e;
+
+        if (slots[at].id_plus_1 == 0)
+            return NULL;
+        if (slots[at].hash != (uint32_t)hash)
+            continue;
+        e = ag_slab_at(&s->slab, slots[at].id_plus_1 - 1);
+        if (e->kind == kind && e->key_bytes == sizeof(key) && memcmp(e->key, &key, sizeof(key)) == 0)
+            return e;
+    }
+}
+
+/* Whether a hit of it is ag_pnode_refer() and a credit, and nothing else, where the policy has such. */
+static inline bool ag_shard_is_plain(const struct ag_shard *s, const struct ag_entry *e)
+{
+    return e->node.state == AG_NODE_HOT && e->expires == 0 && e->credit > 0 && s->tick < AG_TICK_LIMIT - 1;
+}
+
 /* The next tick; rebases all times when they come to their end. */
 uint32_t ag_shard_rebase(struct ag_shard *s);
 
@@ -167,8 +206,9 @@ void ag_shard_set_mode(struct ag_shard *s, unsigned choice);
 /* Takes and gives back the lock itself. Whether it was kept. `now`: of the expiry clock. */
 bool ag_shard_fill(struct ag_shard *s, const struct ag_probe *p, const struct ag_shard_fill *fill, uint32_t now,
                    unsigned choice);
-/* Removes all entries of a kind (AG_CACHE_KIND_LIMIT: of all) and counts as a write of everything. */
-void ag_shard_clear(struct ag_shard *s, unsigned kind);
+/* Removes all entries of a kind (AG_CACHE_KIND_LIMIT: of all) whose key begins with a prefix (NULL: any),
+ * and counts as a write of everything. Returns how many there were. */
+uint64_t ag_shard_clear(struct ag_shard *s, unsigned kind, const unsigned char *prefix, size_t n);
 /* Another budget. Structures that would take too much of a smaller one are made anew. */
 void ag_shard_resize(struct ag_shard *s, int64_t budget, uint32_t now);
 

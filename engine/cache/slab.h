@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct ag_value;
 
@@ -37,6 +38,17 @@ struct ag_pnode {
     uint8_t mark;     /* scratch of the heap's clean-up, else 0 */
     uint8_t count;    /* references counted by policies that count, saturating */
 };
+
+/* One more uncorrelated reference, where none is correlated. */
+static inline void ag_pnode_refer(struct ag_pnode *n, uint32_t now)
+{
+    uint64_t two; /* at once, or the compiler makes more of it than it is */
+
+    memcpy(&two, &n->hist[0], sizeof(two));
+    n->hist[3] = n->hist[2];
+    memcpy(&n->hist[1], &two, sizeof(two));
+    n->hist[0] = n->last = now;
+}
 
 #define AG_KEY_INLINE 12
 

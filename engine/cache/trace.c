@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,19 +145,63 @@ static agent_status load_csv(FILE *f, struct ag_trace *t, agent_error *err)
     return rc;
 }
 
+agent_status ag_trace_format(const char *path, bool *out_is_csv, agent_error *err)
+{
+    const char *dot = strrchr(path, '.');
+    bool is_csv = dot != NULL && strcmp(dot, ".csv") == 0;
+
+    if (!is_csv && (dot == NULL || strcmp(dot, ".bin") != 0)) {
+        (void)ag_fail(err, AGENT_EINVAL, 0, "trace '%s': its format is told by its name", path);
+        ag_hint(err, "name it .csv (time,key,bytes) or .bin (packed 24-byte records)");
+        return AGENT_EINVAL;
+    }
+    *out_is_csv = is_csv;
+    return AGENT_OK;
+}
+
+static unsigned char *put_little(unsigned char *p, uint64_t v, int bytes)
+{
+    for (; bytes-- > 0; v >>= 8)
+        *p++ = (unsigned char)v;
+    return p;
+}
+
+agent_status ag_trace_write(const struct ag_trace *t, FILE *f, bool is_csv, agent_error *err)
+{
+    static const char heading[] = "time,key,bytes\n";
+    bool good = !is_csv || fwrite(heading, sizeof(heading) - 1, 1, f) == 1;
+
+    for (size_t i = 0; i < t->count && good; i++) {
+        const struct ag_trace_request *q = &t->requests[i];
+        unsigned char record[RECORD_BYTES], *p = record;
+
+        if (is_csv) {
+            char line[64];
+            int n = snprintf(line, sizeof(line), "%" PRIu32 ",%" PRIu64 ",%" PRIu32 "\n", q->time, q->key, q->bytes);
+
+            good = fwrite(line, (size_t)n, 1, f) == 1;
+            continue;
+        }
+        p = put_little(p, q->time, 4);
+        p = put_little(p, q->key, 8);
+        p = put_little(p, q->bytes, 4);
+        (void)put_little(p, (uint64_t)q->next, 8);
+        good = fwrite(record, sizeof(record), 1, f) == 1;
+    }
+    if (!good || fflush(f) != 0)
+        return ag_fail(err, AGENT_EIO, errno, "write of a trace: %s", strerror(errno));
+    return AGENT_OK;
+}
+
 agent_status ag_trace_load(const char *path, struct ag_trace *out, agent_error *err)
 {
     struct ag_trace t = {0};
-    const char *dot = strrchr(path, '.');
-    bool is_csv = dot != NULL && strcmp(dot, ".csv") == 0;
+    bool is_csv;
     agent_status rc;
     FILE *f;
 
-    if (!is_csv && (dot == NULL || strcmp(dot, ".bin") != 0)) {
-        rc = ag_fail(err, AGENT_EINVAL, 0, "trace '%s': its format is told by its name", path);
-        ag_hint(err, "name it .csv (time,key,bytes) or .bin (packed 24-byte records)");
+    if ((rc = ag_trace_format(path, &is_csv, err)) != AGENT_OK)
         return rc;
-    }
     f = fopen(path, "rbe");
     if (f == NULL)
         return ag_fail(err, errno == ENOENT ? AGENT_ENOTFOUND : AGENT_EIO, errno, "trace '%s': %s", path,

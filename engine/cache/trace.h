@@ -8,8 +8,10 @@
 #ifndef AG_CACHE_TRACE_H
 #define AG_CACHE_TRACE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "engine/base/err.h"
 
@@ -35,6 +37,10 @@ agent_status ag_trace_add(struct ag_trace *t, uint64_t key, uint32_t bytes, uint
 /* Computes next, objects and footprint_bytes. */
 agent_status ag_trace_link(struct ag_trace *t, agent_error *err);
 void ag_trace_drop(struct ag_trace *t);
+/* Which format a name stands for. AGENT_EINVAL: neither .csv nor .bin. */
+agent_status ag_trace_format(const char *path, bool *out_is_csv, agent_error *err);
+/* Writes a linked trace. AGENT_EIO. */
+agent_status ag_trace_write(const struct ag_trace *t, FILE *f, bool is_csv, agent_error *err);
 
 /*
  * The hits of evicting the largest (size x time to next use), which for equal sizes is Belady's

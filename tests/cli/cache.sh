@@ -74,6 +74,23 @@ run 3 cache rm "$key" -y
 run 0 run keeps 'hello there' --json
 json '$.cache_hit' 0
 
+note 'all that begin alike'
+run 0 run keeps 'hello there'
+run 0 cache rm "$(echo "$key" | cut -c1-5)*" --dry-run --json
+json '$.would_remove' 1
+run 0 cache rm 'ffffffffffffffffffff*' --json
+json '$.removed' 0
+run 2 cache rm "$(echo "$key" | cut -c1-5)*"
+says -y
+run 2 cache rm '*' -y
+says '*' 'cache clear'
+run 2 cache rm 'xyz*' -y
+run 2 cache show "$(echo "$key" | cut -c1-5)*"
+run 0 cache rm "$(echo "$key" | cut -c1-5)*" -y --json
+json '$.removed' 1
+run 0 run keeps 'hello there' --json
+json '$.cache_hit' 0
+
 note 'expires'
 run 0 run keeps 'short-lived' -o cache_ttl_ms=3600000
 run 0 cache ls --json
