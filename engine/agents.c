@@ -5,136 +5,11 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "engine/agent_spec.h"
 #include "engine/base/mem.h"
-#include "engine/base/utf8.h"
 #include "engine/catalog.h"
 
-static agent_status check_utf8(const char *what, struct ag_str s, size_t most, agent_error *err)
-{
-    size_t at = 0;
-
-    if (s.n > most)
-        return ag_fail(err, AGENT_ETOOBIG, 0, "%s: %zu bytes, the limit is %zu", what, s.n, most);
-    if (!ag_utf8_valid(s, &at))
-        return ag_fail(err, AGENT_EINVAL, 0, "%s is not UTF-8 (byte %zu)", what, at);
-    return AGENT_OK;
-}
-
 /* --- create ----------------------------------------------------------------------------------------- */
-
-static agent_status tool_exists(agent_engine *e, struct ag_str name, agent_error *err)
-{
-    AG_AUTO(ag_arena) a = AG_ARENA_INIT;
-    struct ag_tool_rec rec;
-    ag_reader *r;
-    agent_status rc;
-
-    if (ag_builtin_find(name) != NULL || ag_engine_tool(e, name) != NULL)
-        return AGENT_OK;
-    if ((rc = ag_engine_reader(e, &r, err)) != AGENT_OK)
-        return rc;
-    rc = ag_reader_tool(r, name, &a, &rec, err);
-    ag_engine_reader_put(e);
-    if (rc == AGENT_ENOTFOUND) {
-        ag_fail(err, AGENT_ENOTFOUND, 0, "no tool '" AG_STR_FMT "'", AG_STR_ARG(name));
-        ag_hint(err, "agentctl tool ls shows what there is; agentctl tool add adds a command");
-    }
-    return rc;
-}
-
-static agent_status tools_json(agent_engine *e, const agent_config *c, ag_arena *a, struct ag_str *out,
-                               agent_error *err)
-{
-    AG_AUTO(ag_buf) b = AG_BUF_INIT(64u << 10);
-    agent_status rc;
-
-    if (c->tools == NULL)
-        return AGENT_OK;
-    ag_buf_char(&b, '[');
-    for (size_t i = 0; i < c->tool_count; i++) {
-        struct ag_str name = ag_str_of(c->tools[i]);
-
-        for (size_t k = 0; k < i; k++)
-            if (ag_str_is(name, c->tools[k]))
-                return ag_fail(err, AGENT_EINVAL, 0, "tool '%s' is listed twice", c->tools[i]);
-        if ((rc = ag_name_check("tool name", c->tools[i], AG_TOOL_NAME_MAX, err)) != AGENT_OK ||
-            (rc = tool_exists(e, name, err)) != AGENT_OK)
-            return rc;
-        if (i > 0)
-            ag_buf_char(&b, ',');
-        ag_buf_json_str(&b, name);
-    }
-    ag_buf_char(&b, ']');
-    if ((rc = ag_buf_status(&b, "tools", err)) != AGENT_OK)
-        return rc;
-    *out = ag_arena_str(a, ag_buf_view(&b));
-    return out->p != NULL ? AGENT_OK : ag_fail(err, AGENT_ENOMEM, 0, "out of memory");
-}
-
-static agent_status check_options(agent_engine *e, const struct ag_agent_spec *s, ag_arena *a, agent_error *err)
-{
-    struct ag_params params;
-    struct ag_str provider, model;
-    agent_status rc;
-
-    if (s->options.p == NULL)
-        return AGENT_OK;
-    if ((rc = ag_params_parse(s->provider, s->options, AG_STR_NONE, a, &params, err)) != AGENT_OK)
-        return ag_wrap(err, rc, "options");
-    for (size_t i = 0; i < params.fallback_count; i++)
-        if ((rc = ag_model_split(e, params.fallback[i], &provider, &model, err)) != AGENT_OK)
-            return ag_wrap(err, rc, "options: fallback");
-    return AGENT_OK;
-}
-
-static agent_status check_base_url(struct ag_str url, agent_error *err)
-{
-    if (url.n == 0 || (url.n > 7 && memcmp(url.p, "http://", 7) == 0) || (url.n > 8 && memcmp(url.p, "https://", 8) == 0))
-        return AGENT_OK;
-    ag_fail(err, AGENT_EINVAL, 0, "base URL '%.100s' does not begin with http:// or https://", url.p);
-    ag_hint(err, "for Ollama: --base-url http://127.0.0.1:11434/v1");
-    return AGENT_EINVAL;
-}
-
-/* What the host gave, over what there was (EDIT). */
-static agent_status fill_spec(agent_engine *e, const agent_config *c, const struct ag_agent_rec *old, ag_arena *a,
-                              struct ag_agent_spec *s, agent_error *err)
-{
-    struct ag_str model = c->model != NULL ? ag_str_of(c->model) : AG_STR("offline:demo");
-    agent_status rc;
-
-    if (old != NULL)
-        *s = old->spec;
-    if (c->model != NULL || old == NULL)
-        if ((rc = ag_model_split(e, model, &s->provider, &s->model, err)) != AGENT_OK)
-            return rc;
-    if (c->instructions != NULL)
-        s->instructions = ag_str_of(c->instructions);
-    if (c->base_url != NULL) /* "" takes it away */
-        s->base_url = c->base_url[0] != '\0' ? ag_str_of(c->base_url) : AG_STR_NONE;
-    if (c->key_env != NULL)
-        s->key_env = c->key_env[0] != '\0' ? ag_str_of(c->key_env) : AG_STR_NONE;
-    if (c->max_steps != 0)
-        s->max_steps = c->max_steps;
-    if ((rc = tools_json(e, c, a, &s->tools, err)) != AGENT_OK)
-        return rc;
-    if (c->options != NULL &&
-        (rc = ag_params_merge(s->options, ag_str_of(c->options), a, &s->options, err)) != AGENT_OK)
-        return ag_wrap(err, rc, "options");
-    if (s->options.n == 2) /* "{}" */
-        s->options = AG_STR_NONE;
-    if (s->max_steps < 0 || s->max_steps > AG_MAX_STEPS_LIMIT)
-        return ag_fail(err, AGENT_EINVAL, 0, "max_steps %d is not within 1 and %d", s->max_steps, AG_MAX_STEPS_LIMIT);
-    if ((rc = check_utf8("instructions", s->instructions, AG_INSTRUCTIONS_MAX, err)) != AGENT_OK ||
-        (rc = check_utf8("model", s->model, 256, err)) != AGENT_OK ||
-        (rc = check_utf8("base URL", s->base_url, 2048, err)) != AGENT_OK ||
-        (rc = check_utf8("options", s->options, AG_OPTIONS_TEXT_MAX, err)) != AGENT_OK ||
-        (rc = check_base_url(s->base_url, err)) != AGENT_OK)
-        return rc;
-    if (s->key_env.n > 0 && (rc = ag_name_check("key variable", s->key_env.p, 128, err)) != AGENT_OK)
-        return rc;
-    return check_options(e, s, a, err);
-}
 
 static agent_status put_agent(agent_engine *e, const char *name, const agent_config *c, enum agent_create_mode mode,
                               int64_t *out_version, agent_error *err)
@@ -159,7 +34,8 @@ static agent_status put_agent(agent_engine *e, const char *name, const agent_con
             return rc;
         op.agent_put.expect_version = old.version;
     }
-    if ((rc = fill_spec(e, c, mode == AGENT_CREATE_EDIT ? &old : NULL, &a, &op.agent_put.spec, err)) != AGENT_OK)
+    if ((rc = ag_agent_spec_fill(e, c, mode == AGENT_CREATE_EDIT ? &old : NULL, &a, &op.agent_put.spec, err)) !=
+        AGENT_OK)
         return rc;
     op.agent_put.spec.name = ag_str_of(name);
     ag_unit_init(&unit, ag_unix_ms(&e->clock));
@@ -181,6 +57,14 @@ agent_status agent_create(agent_engine *e, const char *name, const agent_config 
     if ((rc = ag_engine_writable(e, "create", err)) != AGENT_OK ||
         (rc = ag_name_check("agent name", name, AGENT_NAME_MAX, err)) != AGENT_OK)
         return rc;
+    /* Thousands of one configuration: where the clock itself would cost as much as all the rest. */
+    if (mode != AGENT_CREATE_EDIT &&
+        ag_store_agent_again(e->store, ag_spec_memo_tag(&e->spec_memo, c), ag_str_of(name),
+                             ag_unix_tick_ms(&e->clock))) {
+        if (out_version != NULL)
+            *out_version = 1;
+        return AGENT_OK;
+    }
     /* Two who edit at once: the second begins again on what the first wrote. */
     for (int tries = 0; tries < 5; tries++)
         if ((rc = put_agent(e, name, c, mode, out_version, err)) != AGENT_EBUSY || mode != AGENT_CREATE_EDIT)
@@ -391,7 +275,7 @@ static agent_status memory_key(const char *key, agent_error *err)
 
     if (k.n == 0)
         return ag_fail(err, AGENT_EINVAL, 0, "the key is empty");
-    if ((rc = check_utf8("key", k, 256, err)) != AGENT_OK)
+    if ((rc = ag_text_check("key", k, 256, err)) != AGENT_OK)
         return rc;
     for (size_t i = 0; i < k.n; i++)
         if ((unsigned char)k.p[i] < 0x20)
@@ -411,7 +295,7 @@ agent_status agent_memory_set(agent_engine *e, const char *agent, const char *sc
     if ((rc = ag_engine_writable(e, "memory", err)) != AGENT_OK ||
         (key != NULL && (rc = memory_key(key, err)) != AGENT_OK) ||
         (scope != NULL && (rc = ag_name_check("scope", scope, AGENT_NAME_MAX, err)) != AGENT_OK) ||
-        (rc = check_utf8("text", ag_str_of(text), AG_MEMORY_TEXT_MAX, err)) != AGENT_OK)
+        (rc = ag_text_check("text", ag_str_of(text), AG_MEMORY_TEXT_MAX, err)) != AGENT_OK)
         return ag_wrap(err, rc, "memory");
     memset(&op, 0, sizeof(op));
     op.kind = AG_OP_MEMORY_PUT;

@@ -4,7 +4,7 @@
 
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY, -- run_floor, session_floor: ids up to here were given out and are never given again; home: where the file lives;
-                                     -- cache_limit, cache_bytes, cache_clock: of the response cache
+                                     -- queued: runs in the queue that nobody holds; cache_limit, cache_bytes, cache_clock: of the response cache
     value ANY
 ) STRICT, WITHOUT ROWID;
 
@@ -33,7 +33,7 @@ CREATE TABLE live (
     heap_bytes INTEGER,                 -- what its runs hold
     runs       INTEGER NOT NULL,
     stages     TEXT NOT NULL,           -- JSON: {"infer": {"runs": 2, "heap_bytes": 81920}}, the stages with runs
-    cache      TEXT                     -- JSON: entries, held_bytes, budget_bytes, gets, hits, policy
+    cache      TEXT                     -- JSON: entries, held_bytes, budget_bytes, gets, hits, policy, kinds; times are [i, count] from 2^i ns to 2^(i+1)
 ) STRICT;
 
 CREATE TABLE text (
@@ -133,6 +133,16 @@ CREATE INDEX run_queue ON run (ready, priority) WHERE status = 'queued' OR ready
 CREATE INDEX run_cancel ON run (owner_id) WHERE cancel_requested = 1 AND ended_at_ms IS NULL;
 CREATE INDEX run_unhappy ON run (status) WHERE status = 'failed' OR status = 'cancelled';
 CREATE UNIQUE INDEX run_idempotency_key ON run (idempotency_key) WHERE idempotency_key IS NOT NULL;
+-- How long the queue is, so that nobody counts it: its limit is looked at by every run that is queued. Who queues one
+-- adds 1; what comes and goes later sets `ready`, which the end of a run, the commonest update, does not.
+INSERT INTO meta (key, value) VALUES ('queued', 0);
+CREATE TRIGGER queued_update AFTER UPDATE OF ready ON run
+    WHEN (old.status = 'queued' AND old.owner_id IS NULL) <> (new.status = 'queued' AND new.owner_id IS NULL) BEGIN
+    UPDATE meta SET value = value + iif(new.status = 'queued' AND new.owner_id IS NULL, 1, -1) WHERE key = 'queued';
+END;
+CREATE TRIGGER queued_delete AFTER DELETE ON run WHEN old.status = 'queued' AND old.owner_id IS NULL BEGIN
+    UPDATE meta SET value = value - 1 WHERE key = 'queued';
+END;
 
 CREATE TABLE step (
     id            INTEGER PRIMARY KEY,      -- run_id << 12 | number, one count with tool_call
@@ -173,6 +183,26 @@ CREATE TABLE stage (
     rows TEXT NOT NULL                        -- JSON array of arrays; v_stage_memory names the places
 ) STRICT;
 
+CREATE TABLE sample (                         -- RSS while a run was under way, of runs longer than the interval of sampling
+    id     INTEGER PRIMARY KEY,               -- run_id << 12 | n, one row for each process that took the run up
+    at_ms  INTEGER NOT NULL,                  -- of the first
+    series TEXT NOT NULL                      -- JSON: [[ms after at_ms, KB], ...]; what lies on a line with its neighbours is left out
+) STRICT;
+
+CREATE TABLE notice (                         -- what engines did about memory by themselves
+    id          INTEGER PRIMARY KEY,
+    owner_id    INTEGER,                      -- NULL: it had driven nothing yet
+    at_ms       INTEGER NOT NULL,
+    kind        TEXT NOT NULL,                -- pressure, smaps
+    level       INTEGER,                      -- of pressure after it: 1 the cache is smaller, 2 low runs wait, 3 runs are refused; NULL: of something else
+    rss_bytes   INTEGER,
+    limit_bytes INTEGER,
+    text        TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER notice_bound AFTER INSERT ON notice WHEN new.id % 64 = 0 BEGIN
+    DELETE FROM notice WHERE id <= new.id - 256;
+END;
+
 CREATE TABLE journal (
     id   INTEGER PRIMARY KEY,                 -- (run_id << 12 | step) << 9 | chunk
     text TEXT NOT NULL                        -- of an answer that is not complete; gone once it is
@@ -191,15 +221,40 @@ CREATE TABLE memory (
 ) STRICT;
 CREATE INDEX memory_recent ON memory (agent_id, scope);
 
--- Full text over memory. Triggers keep it, so that rows edited by hand are found too.
+-- Full text over memory. Triggers keep it, so that rows edited by hand are found too. A REPLACE pushes
+-- rows out without a word to the delete trigger: what it may push out is noted before, and taken out of
+-- the index after, where it is gone. A note on a row that stayed (OR IGNORE, ON CONFLICT) does nothing.
 CREATE VIRTUAL TABLE memory_fts USING fts5 (key, text, content = 'memory', content_rowid = 'id');
+CREATE TABLE memory_pushed (
+    id   INTEGER PRIMARY KEY,                 -- of memory, with its words as the index has them
+    key  TEXT NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER memory_fts_push BEFORE INSERT ON memory WHEN EXISTS (SELECT 1 FROM memory m WHERE m.id = new.id) OR
+    EXISTS (SELECT 1 FROM memory m WHERE m.agent_id = new.agent_id AND m.scope = new.scope AND m.key = new.key) BEGIN
+    DELETE FROM memory_pushed;
+    INSERT INTO memory_pushed (id, key, text) SELECT m.id, m.key, m.text FROM memory m
+     WHERE m.id = new.id OR (m.agent_id = new.agent_id AND m.scope = new.scope AND m.key = new.key);
+END;
+CREATE TRIGGER memory_fts_push_update BEFORE UPDATE OF id, agent_id, scope, key ON memory BEGIN
+    DELETE FROM memory_pushed;
+    INSERT INTO memory_pushed (id, key, text) SELECT m.id, m.key, m.text FROM memory m
+     WHERE m.id <> old.id AND (m.id = new.id OR (m.agent_id = new.agent_id AND m.scope = new.scope AND m.key = new.key));
+END;
 CREATE TRIGGER memory_fts_insert AFTER INSERT ON memory BEGIN
+    INSERT INTO memory_fts (memory_fts, rowid, key, text) SELECT 'delete', p.id, p.key, p.text FROM memory_pushed p
+     WHERE NOT EXISTS (SELECT 1 FROM memory m WHERE m.id = p.id AND m.id <> new.id);
+    DELETE FROM memory_pushed;
     INSERT INTO memory_fts (rowid, key, text) VALUES (new.id, new.key, new.text);
 END;
 CREATE TRIGGER memory_fts_delete AFTER DELETE ON memory BEGIN
+    DELETE FROM memory_pushed WHERE id = old.id;
     INSERT INTO memory_fts (memory_fts, rowid, key, text) VALUES ('delete', old.id, old.key, old.text);
 END;
 CREATE TRIGGER memory_fts_update AFTER UPDATE ON memory BEGIN
+    INSERT INTO memory_fts (memory_fts, rowid, key, text) SELECT 'delete', p.id, p.key, p.text FROM memory_pushed p
+     WHERE p.id <> old.id AND NOT EXISTS (SELECT 1 FROM memory m WHERE m.id = p.id AND m.id <> new.id);
+    DELETE FROM memory_pushed;
     INSERT INTO memory_fts (memory_fts, rowid, key, text) VALUES ('delete', old.id, old.key, old.text);
     INSERT INTO memory_fts (rowid, key, text) VALUES (new.id, new.key, new.text);
 END;
@@ -440,8 +495,24 @@ SELECT s.id >> 12 AS run_id,
        (SELECT 'own' || iif(k.value & 1, '+json', '') || iif(k.value & 2, '+sqlite', '') || iif(k.value & 4, '+curl', '')
           FROM json_each(j.value) k WHERE k.key = 14 AND k.value IS NOT NULL) AS heap_includes,
        (SELECT k.value FROM json_each(j.value) k WHERE k.key = 15) AS shared_sample,
+       (SELECT k.value FROM json_each(j.value) k WHERE k.key = 16) AS pss_bytes, -- 16 to 19 are there where they were read
+       (SELECT k.value FROM json_each(j.value) k WHERE k.key = 17) AS anon_bytes,
+       (SELECT k.value FROM json_each(j.value) k WHERE k.key = 18) AS file_bytes,
+       (SELECT k.value FROM json_each(j.value) k WHERE k.key = 19) AS smaps_us,
        s.id
   FROM stage s CROSS JOIN json_each(s.rows) j;
+
+CREATE VIEW v_samples AS -- RSS of the process between the borders of a run's stages
+SELECT s.id >> 12 AS run_id,
+       strftime('%Y-%m-%dT%H:%M:%fZ', (s.at_ms + (SELECT k.value FROM json_each(j.value) k WHERE k.key = 0)) / 1000.0, 'unixepoch') AS at,
+       (SELECT k.value FROM json_each(j.value) k WHERE k.key = 1) * 1024 AS rss_bytes,
+       s.id
+  FROM sample s CROSS JOIN json_each(s.series) j;
+
+CREATE VIEW v_notices AS
+SELECT n.id, strftime('%Y-%m-%dT%H:%M:%fZ', n.at_ms / 1000.0, 'unixepoch') AS at, n.kind, n.level, n.rss_bytes, n.limit_bytes,
+       n.text, n.owner_id
+  FROM notice n;
 
 CREATE VIEW v_journal AS -- what has come of answers that are not complete yet, in order
 SELECT j.id >> 21 AS run_id, (j.id >> 9) & 4095 AS step, j.text, j.id

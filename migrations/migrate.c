@@ -83,7 +83,7 @@ static agent_status compare_checksums(sqlite3 *db, const struct ag_migration *st
     return rc;
 }
 
-static agent_status look(sqlite3 *db, const struct ag_migration *steps, int count, int *out_version, agent_error *err)
+static agent_status look_in(sqlite3 *db, const struct ag_migration *steps, int count, int *out_version, agent_error *err)
 {
     int64_t id = 0, version = 0, tables = 0;
     agent_status rc;
@@ -113,6 +113,18 @@ static agent_status look(sqlite3 *db, const struct ag_migration *steps, int coun
         return rc;
     *out_version = (int)version;
     return AGENT_OK;
+}
+
+/* All of it at one moment: a file that another process makes meanwhile has either nothing or all. */
+static agent_status look(sqlite3 *db, const struct ag_migration *steps, int count, int *out_version, agent_error *err)
+{
+    agent_status rc;
+
+    if (sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+        return fail_db(db, err, "read the header");
+    rc = look_in(db, steps, count, out_version, err);
+    (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
 }
 
 agent_status ag_migrate_look(sqlite3 *db, int *out_version, agent_error *err)

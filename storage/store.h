@@ -80,6 +80,7 @@ struct ag_agent_spec {
     struct ag_str options; /* JSON object */
     struct ag_str base_url, key_env;
     int max_steps; /* 0: default */
+    uint64_t tag;  /* not 0: all specs that are given this one say the same, but for the name */
 };
 
 /* One immutable version of an agent, as loaded. */
@@ -140,11 +141,12 @@ struct ag_run_rec {
     int64_t last_seq; /* newest message of the session */
     int last_step;    /* highest number used by a step or call */
     int64_t input_tokens, output_tokens;
-    struct ag_call_rec *calls; /* of the newest model step */
+    struct ag_call_rec *calls; /* of the newest model step that asked for some */
     size_t call_count;
     int error_status; /* agent_status of a failed run */
     struct ag_str error;
     int64_t queue_us, wall_us; /* -1: unknown */
+    bool cache_hit;
 };
 
 /* One row of v_stage_memory. -1: unknown, stored as NULL. */
@@ -158,7 +160,14 @@ struct ag_stage_row {
     int samples;
     int64_t started_at_ms, wall_us, commit_us;
     int64_t rss_before_bytes, rss_peak_bytes, rss_after_bytes;
-    int64_t heap_peak_bytes, heap_net_bytes, child_rss_peak_bytes;
+    int64_t heap_peak_bytes, heap_net_bytes, child_rss_peak_bytes; /* net: any value; unknown where the peak is */
+    bool has_smaps; /* at its end /proc/self/smaps_rollup was read, which took smaps_us of its thread */
+    uint32_t smaps_us, pss_kb, anon_kb, file_kb; /* anon + file: what is resident */
+};
+
+/* RSS at a time between the borders of stages; a row of v_samples. */
+struct ag_sample {
+    int64_t at_ms, rss_bytes;
 };
 
 /* What heap figures include: "own", "own+json+sqlite+curl" …; a set of agent_memory_hook. */
@@ -178,7 +187,7 @@ enum ag_op_kind {
     AG_OP_CLAIM_NEXT,
     AG_OP_CACHE_PUT, AG_OP_CACHE_HITS, AG_OP_CACHE_RM, AG_OP_CACHE_LEASE, AG_OP_CACHE_RESIZE,
     AG_OP_SETTING,
-    AG_OP_LIVE,
+    AG_OP_LIVE, AG_OP_NOTICE,
     AG_OP_LIMIT
 };
 
@@ -244,6 +253,8 @@ struct ag_op_run_create {
     int priority;
     int64_t queued_at_ms, deadline_at_ms;
     bool claim;
+    bool not_behind;    /* AGENT_EBUSY where it would stand behind another run of its session */
+    int64_t most_queued; /* AGENT_EBUSY where it would be queued, unheld, and so many are; 0: any number */
     /* A run of this session that waits for a decision is closed as failed by this (DESIGN §6). */
     int64_t out_run_id, out_session_id, out_agent_id, out_version_id, out_input_seq;
     int out_attempt;
@@ -251,6 +262,7 @@ struct ag_op_run_create {
     bool out_existing; /* idempotency_key: this run was there before; out_run_id is it, nothing written */
     enum ag_blocked out_blocked;
     int64_t out_blocked_by; /* run id */
+    bool out_blocked_by_us; /* LIVE: this store's owner has it */
 };
 
 /* Takes a queued or orphaned run. An orphan's open step is failed with a stage row of NULLs; its
@@ -265,6 +277,7 @@ struct ag_op_run_claim {
     bool out_fresh; /* it had never been begun */
     enum ag_blocked out_blocked;
     int64_t out_blocked_by;
+    bool out_blocked_by_us;
     int64_t out_session_id, out_agent_id, out_version_id, out_input_seq, out_queued_at_ms, out_deadline_at_ms;
     int out_priority;
 };
@@ -285,6 +298,7 @@ struct ag_op_claim_next {
 struct ag_op_run_cancel {
     int64_t run_id; /* AGENT_ENOTFOUND; AGENT_EINVAL where it has ended */
     bool out_ended; /* it is cancelled now; else a living owner was asked to */
+    int64_t out_next_run_id; /* where it has ended: as of a finish */
 };
 
 struct ag_op_run_decide {
@@ -337,6 +351,8 @@ struct ag_op_stages {
     int64_t run_id;
     const struct ag_stage_row *rows;
     size_t count;
+    const struct ag_sample *samples; /* of the run up to now, oldest first; they go with its rows */
+    size_t sample_count;
 };
 
 struct ag_op_journal { /* the answer as far as it has come: appended, dropped at the step's end */
@@ -391,7 +407,9 @@ struct ag_op_cache_hits {
 
 struct ag_op_cache_rm {
     bool all;
+    bool range;                            /* else: every key from `key` to `last`, as bytes; there may be none */
     unsigned char key[AG_CACHE_KEY_BYTES]; /* else; AGENT_ENOTFOUND where it is not there */
+    unsigned char last[AG_CACHE_KEY_BYTES];
     int64_t out_count;
 };
 
@@ -442,6 +460,14 @@ struct ag_op_live { /* how this store's owner is doing, in the place of what it 
     struct ag_str stages, cache; /* JSON; cache absent: there is none */
 };
 
+#define AG_NOTICES_KEPT 256 /* at least; older ones go */
+
+struct ag_op_notice { /* what an engine did about memory by itself; a row of v_notices */
+    int64_t at_ms, rss_bytes, limit_bytes; /* bytes -1: unknown */
+    int level;                             /* of pressure after it, 0 to 3; -1: it is of something else */
+    struct ag_str kind, text;
+};
+
 struct ag_op {
     struct ag_op *next;
     enum ag_op_kind kind;
@@ -466,6 +492,7 @@ struct ag_op {
         struct ag_op_run_finish run_finish;
         struct ag_op_setting setting;
         struct ag_op_live live;
+        struct ag_op_notice notice;
         struct ag_op_claim_next claim_next;
         struct ag_op_cache_put cache_put;
         struct ag_op_cache_hits cache_hits;
@@ -547,6 +574,7 @@ struct ag_store_vt {
     void (*close)(ag_store *s);
     bool (*submit)(ag_store *s, ag_unit *unit);
     void (*flush)(ag_store *s);
+    bool (*agent_again)(ag_store *s, uint64_t tag, struct ag_str name, int64_t now_ms); /* NULL: there is none */
     uint64_t (*change_token)(ag_store *s);
     agent_status (*backup)(ag_store *s, const char *to, agent_error *err);
     agent_status (*check)(ag_store *s, void (*line)(void *, const char *), void *ctx, agent_error *err);
@@ -599,6 +627,14 @@ static inline void ag_store_close(ag_store *s)
 static inline bool ag_store_submit(ag_store *s, ag_unit *unit)
 {
     return s->vt->submit(s, unit);
+}
+
+/* Commits a new agent that says what the last one put said, where that one's spec had this tag: AGENT_PUT's
+ * short way. False: nothing happened, for whatever reason (it exists, another was put since, the store
+ * has no short way): the unit tells. Any thread. */
+static inline bool ag_store_agent_again(ag_store *s, uint64_t tag, struct ag_str name, int64_t now_ms)
+{
+    return tag != 0 && s->vt->agent_again != NULL && s->vt->agent_again(s, tag, name, now_ms);
 }
 
 /* Not threaded: commits what is queued, in the caller; done() is called inside. Else nothing. */

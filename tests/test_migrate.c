@@ -196,6 +196,40 @@ START_TEST(of_two_that_upgrade_at_once_one_does_it_and_both_are_content)
 }
 END_TEST
 
+/* Before its k-th statement another connection makes the schema. */
+static int statements_left;
+
+static int make_it_now(unsigned what, void *ctx, void *statement, void *sql)
+{
+    sqlite3 *second = NULL;
+
+    (void)what;
+    (void)ctx;
+    (void)statement;
+    (void)sql;
+    if (--statements_left != 0)
+        return 0;
+    ck_assert_int_eq(sqlite3_open(db_path, &second), SQLITE_OK);
+    ck_assert_msg(ag_migrate(second, db_path, NOW, &err) == AGENT_OK, "%s", err.text);
+    ck_assert_int_eq(sqlite3_close(second), SQLITE_OK);
+    return 0;
+}
+
+START_TEST(a_file_that_is_made_while_it_is_looked_at_is_not_taken_for_somebody_elses)
+{
+    int version = -1;
+
+    run_sql(db, "PRAGMA journal_mode = WAL");
+    statements_left = _i;
+    (void)sqlite3_trace_v2(db, SQLITE_TRACE_STMT, make_it_now, NULL);
+    ck_assert_msg(ag_migrate_look(db, &version, &err) == AGENT_OK, "made before statement %d: %s", _i, err.text);
+    (void)sqlite3_trace_v2(db, 0, NULL, NULL);
+    ck_assert(version == 0 || version == ag_migration_count);
+    ck_assert_int_ne(sqlite3_get_autocommit(db), 0);
+    ck_assert_int_eq(ag_migrate(db, db_path, NOW, &err), AGENT_OK);
+}
+END_TEST
+
 Suite *migrate_suite(void);
 Suite *migrate_suite(void)
 {
@@ -215,6 +249,7 @@ Suite *migrate_suite(void)
     tcase_add_loop_test(all, a_database_of_somebody_else_is_refused_and_left_alone, 0,
                         (int)(sizeof(others) / sizeof(others[0])));
     tcase_add_test(all, of_two_that_upgrade_at_once_one_does_it_and_both_are_content);
+    tcase_add_loop_test(all, a_file_that_is_made_while_it_is_looked_at_is_not_taken_for_somebody_elses, 1, 7);
     suite_add_tcase(suite, all);
     return suite;
 }

@@ -322,6 +322,83 @@ START_TEST(a_file_that_was_replaced_takes_no_more_commits)
 }
 END_TEST
 
+/* --- words of memories ---------------------------------------------------------------------------------- */
+
+static sqlite3_int64 number(const char *sql)
+{
+    sqlite3_stmt *st;
+    sqlite3_int64 n;
+
+    ck_assert_msg(sqlite3_prepare_v2(shell, sql, -1, &st, NULL) == SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(shell));
+    ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
+    n = sqlite3_column_int64(st, 0);
+    (void)sqlite3_finalize(st);
+    return n;
+}
+
+static void index_agrees(const char *after)
+{
+    static const char *const words[] = {"red", "green", "blue", "grey"};
+    char sql[400];
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        (void)snprintf(sql, sizeof(sql),
+                       "SELECT (SELECT coalesce(group_concat(rowid), '') FROM (SELECT rowid FROM memory_fts WHERE memory_fts MATCH '%s' ORDER BY 1))"
+                       " = (SELECT coalesce(group_concat(id), '') FROM (SELECT id FROM memory WHERE instr(text, '%s') ORDER BY 1))",
+                       words[i], words[i]);
+        ck_assert_msg(number(sql) == 1, "'%s' is not found where it is, after %s", words[i], after);
+    }
+    sh("INSERT INTO memory_fts (memory_fts, rank) VALUES ('integrity-check', 1)");
+}
+
+/* Whatever a hand does to memories, with all that SQL has for conflicts: each word is found where it is. */
+START_TEST(memories_are_found_by_their_words_after_any_edit_by_hand)
+{
+    static const char *const inserts[] = {"INSERT", "REPLACE", "INSERT OR IGNORE", "INSERT"};
+    static const char *const conflicts[] = {"REPLACE", "IGNORE", "ABORT"};
+    static const char *const texts[] = {"red green", "blue", "grey red blue", "green green grey"};
+    unsigned state = 99;
+    int refused = 0;
+
+    sh("DELETE FROM memory");
+    sh(_i == 0 ? "PRAGMA recursive_triggers = OFF" : "PRAGMA recursive_triggers = ON");
+    sh("PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF");
+    for (int i = 0; i < 300; i++) {
+        unsigned r[8];
+        char sql[400], id[16];
+
+        for (int k = 0; k < 8; k++) {
+            state = state * 1103515245 + 12345;
+            r[k] = state >> 16;
+        }
+        (void)snprintf(id, sizeof(id), r[1] % 3 == 0 ? "NULL" : "%u", r[2] % 8 + 1);
+        switch (r[0] % 7) {
+        case 0: case 1: case 2:
+            (void)snprintf(sql, sizeof(sql),
+                           "%s INTO memory (id, agent_id, scope, key, text, created_at_ms, updated_at_ms)"
+                           " VALUES (%s, %u, 'agent', 'k%u', '%s', 0, 0)%s", inserts[r[3] % 4], id, r[4] % 2 + 1, r[5] % 4,
+                           texts[r[6] % 4],
+                           r[3] % 4 == 3 ? " ON CONFLICT (agent_id, scope, key) DO UPDATE SET text = excluded.text" : "");
+            break;
+        case 3:
+            (void)snprintf(sql, sizeof(sql), "UPDATE OR REPLACE memory SET id = %u WHERE id = %u", r[3] % 8 + 1, r[2] % 8 + 1);
+            break;
+        case 4:
+            (void)snprintf(sql, sizeof(sql), "UPDATE OR %s memory SET key = 'k%u' WHERE id = %u", conflicts[r[3] % 3], r[4] % 4,
+                           r[2] % 8 + 1);
+            break;
+        case 5:
+            (void)snprintf(sql, sizeof(sql), "UPDATE memory SET text = '%s' WHERE id = %u", texts[r[3] % 4], r[2] % 8 + 1);
+            break;
+        default: (void)snprintf(sql, sizeof(sql), "DELETE FROM memory WHERE id = %u", r[2] % 8 + 1); break;
+        }
+        refused += sqlite3_exec(shell, sql, NULL, NULL, NULL) == SQLITE_CONSTRAINT;
+        index_agrees(sql);
+    }
+    ck_assert_int_gt(refused, 0); /* or plain inserts met nothing */
+}
+END_TEST
+
 Suite *sqlite_changes_suite(void);
 
 Suite *sqlite_changes_suite(void)
@@ -344,6 +421,7 @@ Suite *sqlite_changes_suite(void)
     tcase_add_test(t, the_sum_of_the_answers_bytes_is_right_after_edits_by_hand);
     tcase_add_test(t, a_lease_is_another_owners_until_it_is_given_back_or_time_or_life_is_over);
     tcase_add_test(t, a_file_that_was_replaced_takes_no_more_commits);
+    tcase_add_loop_test(t, memories_are_found_by_their_words_after_any_edit_by_hand, 0, 2);
     suite_add_tcase(suite, t);
     return suite;
 }

@@ -180,6 +180,8 @@ static const struct {
     {"v_tools", "name kind description effect timeout_ms argv schema created_at"},
     {"v_log", "run_id at kind text"},
     {"v_agent_versions", "agent version provider model instructions tools options base_url max_steps created_at"},
+    {"v_samples", "run_id at rss_bytes"},
+    {"v_notices", "id at kind level rss_bytes limit_bytes text"},
 };
 
 START_TEST(a_view_has_the_columns_that_were_promised)

@@ -660,7 +660,7 @@ START_TEST(a_unit_that_fails_in_the_middle_leaves_nothing)
     (void)kit_call_end(open->out_run_id, 2, AG_CALL_SUCCEEDED, "4");
     kit_message(open, 3, AG_ROLE_TOOL, "4")->call_number = 2;
     op = kit_add(AG_OP_STAGES);
-    op->stages = (struct ag_op_stages){open->out_run_id, &stage, 1};
+    op->stages = (struct ag_op_stages){.run_id = open->out_run_id, .rows = &stage, .count = 1};
     (void)kit_finish(open, AG_RUN_SUCCEEDED);
     kit_add(AG_OP_AGENT_RM)->name.name = S("eve"); /* its new run is live */
     kit_fails(AGENT_EBUSY);

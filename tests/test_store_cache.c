@@ -166,6 +166,42 @@ START_TEST(one_answer_is_removed_or_all_of_them)
 }
 END_TEST
 
+START_TEST(answers_of_a_range_of_keys_are_removed_and_counted)
+{
+    struct ag_op_cache_rm *op;
+    int64_t all_bytes, left_bytes;
+
+    kit_open(_i);
+    for (unsigned n = 1; n <= 5; n++)
+        (void)put(n, S("x"), 1);
+    kit_ok();
+    all_bytes = totals().bytes;
+    op = &kit_add(AG_OP_CACHE_RM)->cache_rm;
+    op->range = true;
+    key_of(op->key, 2);
+    memset(op->last, 0, sizeof(op->last)); /* before the first: there is none, and that is no error */
+    kit_ok();
+    ck_assert_int_eq(op->out_count, 0);
+    ck_assert_int_eq(totals().entries, 5);
+    op = &kit_add(AG_OP_CACHE_RM)->cache_rm;
+    op->range = true;
+    key_of(op->key, 3);
+    key_of(op->last, 3);
+    kit_ok();
+    ck_assert_int_eq(op->out_count, 1);
+    ck_assert(!is_there(3) && is_there(2) && is_there(4));
+    left_bytes = totals().bytes;
+    ck_assert_int_lt(left_bytes, all_bytes);
+    op = &kit_add(AG_OP_CACHE_RM)->cache_rm;
+    op->range = true;
+    memset(op->last, 0xff, sizeof(op->last));
+    kit_ok();
+    ck_assert_int_eq(op->out_count, 4);
+    ck_assert_int_eq(totals().bytes, 0);
+    kit_close();
+}
+END_TEST
+
 START_TEST(the_entries_are_never_more_than_the_limit)
 {
     struct ag_str body;
@@ -386,6 +422,7 @@ Suite *store_cache_suite(void)
     tcase_add_loop_test(t, a_second_put_replaces_the_first, 0, KIT_LAST);
     tcase_add_loop_test(t, hits_are_counted_and_those_of_what_is_gone_passed_over, 0, KIT_LAST);
     tcase_add_loop_test(t, one_answer_is_removed_or_all_of_them, 0, KIT_LAST);
+    tcase_add_loop_test(t, answers_of_a_range_of_keys_are_removed_and_counted, 0, KIT_LAST);
     tcase_add_loop_test(t, the_entries_are_never_more_than_the_limit, 0, KIT_LAST);
     tcase_add_loop_test(t, what_saves_the_fewest_tokens_by_byte_goes_first, 0, KIT_LAST);
     tcase_add_loop_test(t, of_answers_of_one_worth_the_one_not_asked_for_goes_first, 0, KIT_LAST);

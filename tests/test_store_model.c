@@ -166,8 +166,10 @@ static void stage_op(struct model *m, int64_t run_id)
         {.step = 1, .stage = AG_STAGE_LOAD, .started_at_ms = KIT_EPOCH_MS, .wall_us = 10, .peak_source = AG_PEAK_HWM},
         {.step = 2, .stage = AG_STAGE_TOOL, .started_at_ms = KIT_EPOCH_MS, .wall_us = -1, .heap_net_bytes = -100},
     };
+    static const struct ag_sample samples[] = {{KIT_EPOCH_MS, 4096}, {KIT_EPOCH_MS + 7, 8192}, {KIT_EPOCH_MS + 90, 4096}};
 
-    op(m, AG_OP_STAGES)->stages = (struct ag_op_stages){run_id, rows, 1 + pick(m, 2)};
+    op(m, AG_OP_STAGES)->stages = (struct ag_op_stages){.run_id = run_id, .rows = rows, .count = 1 + pick(m, 2),
+                                                        .samples = samples, .sample_count = pick(m, 4)};
 }
 
 /* A message that asks for calls, and the intents of some of them. */
@@ -314,6 +316,7 @@ static void same_claims(struct model *m, const struct ag_op_run_claim *a, const 
     SAME(out_fresh);
     SAME(out_blocked);
     SAME(out_blocked_by);
+    SAME(out_blocked_by_us);
     SAME(out_session_id);
     SAME(out_input_seq);
     SAME(out_queued_at_ms);
@@ -339,6 +342,7 @@ static void same_outs(struct model *m, int i)
         SAME(out_existing);
         SAME(out_blocked);
         SAME(out_blocked_by);
+        SAME(out_blocked_by_us);
     } else if (m->ops[i]->kind == AG_OP_RUN_CLAIM) {
         same_claims(m, &m->ops[i]->run_claim, &m->twins[i]->run_claim);
     } else if (m->ops[i]->kind == AG_OP_CLAIM_NEXT) {

@@ -347,6 +347,154 @@ START_TEST(what_becomes_ready_late_takes_its_place_by_its_number)
 }
 END_TEST
 
+START_TEST(a_full_queue_refuses_the_next_run_and_says_which_limit)
+{
+    struct ag_op_run_create *create;
+
+    open_with_bob(_i);
+    (void)kit_run("bob", "held", "runs");  /* neither one that runs */
+    (void)kit_run("bob", "held", "waits"); /* nor one that somebody waits with is in the queue */
+    (void)enqueue("s", 0);
+    (void)enqueue("t", 0);
+    for (int i = 0; i < 2; i++) {
+        create = kit_create("bob", "u", "no");
+        create->claim = false;
+        create->most_queued = 2;
+        kit_fails(AGENT_EBUSY);
+        ck_assert_ptr_nonnull(strstr(err.text, "queued_runs"));
+        ck_assert_ptr_nonnull(strstr(err.hint, "agentctl work"));
+    }
+    kit_is(RUNS, "status", "running\nqueued\nqueued\nqueued\n");
+    kit_is(SESSIONS, "name", "held\ns\nt\n");
+    create = kit_create("bob", "u", "mine");
+    create->most_queued = 2;
+    kit_ok(); /* it is not queued: it runs */
+    ck_assert(create->out_claimed);
+    ck_assert_int_eq(take(1)->out_count, 1);
+    create = kit_create("bob", "u", "yes");
+    create->claim = false;
+    create->most_queued = 2;
+    kit_ok();
+    create = kit_create("bob", "u", "no");
+    create->claim = false;
+    create->most_queued = 2;
+    kit_fails(AGENT_EBUSY);
+    kit_add(AG_OP_RUN_CANCEL)->run_cancel.run_id = 4;
+    kit_ok(); /* cancelled, removed: each makes room */
+    create = kit_create("bob", "u", "yes");
+    create->claim = false;
+    create->most_queued = 2;
+    kit_ok();
+    close_checked();
+}
+END_TEST
+
+START_TEST(a_turn_that_will_not_wait_is_refused_behind_another_and_leaves_nothing)
+{
+    static const enum agent_effect acts[] = {AGENT_EFFECT_EFFECT};
+    struct ag_op_run_create *first, *second, *run;
+    struct ag_op_run_claim *claim;
+
+    open_with_bob(_i);
+    first = kit_run("bob", "s", "one");
+    second = kit_create("bob", "s", "two");
+    second->not_behind = true;
+    kit_fails(AGENT_EBUSY); /* one runs */
+    ck_assert_ptr_nonnull(strstr(err.text, "run 1 "));
+    kit_is(RUNS, "id status", "1|running\n");
+    (void)kit_answer(first, "1");
+    (void)enqueue("s", 0);
+    second = kit_create("bob", "s", "two");
+    second->claim = false;
+    second->not_behind = true;
+    kit_fails(AGENT_EBUSY); /* one is queued */
+    second = kit_create("bob", NULL, "two");
+    second->not_behind = true;
+    kit_ok(); /* a session of its own is never busy */
+    run = kit_calling("bob", "w", 1, acts);
+    claim = &kit_add(AG_OP_RUN_CLAIM)->run_claim;
+    claim->run_id = run->out_run_id;
+    claim->force = true;
+    kit_ok();
+    ck_assert_int_eq(claim->out_status, AG_RUN_WAITING);
+    second = kit_create("bob", "w", "on");
+    second->not_behind = true;
+    kit_ok(); /* one that waits for a person holds nobody up */
+    ck_assert(second->out_claimed);
+    close_checked();
+}
+END_TEST
+
+START_TEST(who_is_behind_a_run_of_ours_is_told_so_and_whose_turn_is_next)
+{
+    struct ag_op_run_create *first, *second, *third;
+    struct ag_op_run_cancel *cancel;
+
+    open_with_bob(_i);
+    first = kit_run("bob", "s", "one");
+    ck_assert(!first->out_blocked_by_us);
+    second = kit_run("bob", "s", "two");
+    ck_assert(second->out_blocked_by_us);
+    third = kit_run("bob", "s", "three");
+    ck_assert(third->out_blocked_by_us);
+    (void)kit_answer(first, "1");
+    cancel = &kit_add(AG_OP_RUN_CANCEL)->run_cancel;
+    cancel->run_id = second->out_run_id;
+    kit_ok();
+    ck_assert_int_eq(cancel->out_next_run_id, third->out_run_id);
+    (void)enqueue("t", 0);
+    third = kit_run("bob", "t", "behind one that nobody holds");
+    ck_assert_int_eq(third->out_blocked, AG_BLOCKED_CLAIMABLE);
+    ck_assert(!third->out_blocked_by_us);
+    close_checked();
+}
+END_TEST
+
+START_TEST(an_agent_with_a_run_that_somebody_waits_with_is_not_removed)
+{
+    struct ag_op_run_create *first, *held;
+
+    open_with_bob(_i);
+    first = kit_run("bob", "s", "one");
+    held = kit_run("bob", "s", "two");
+    (void)kit_answer(first, "1");
+    kit_add(AG_OP_AGENT_RM)->name.name = S("bob");
+    kit_fails(AGENT_EBUSY);
+    kit_add(AG_OP_RUN_CANCEL)->run_cancel.run_id = held->out_run_id;
+    kit_ok();
+    (void)enqueue("s", 0); /* nobody holds it: it goes with its agent */
+    kit_add(AG_OP_AGENT_RM)->name.name = S("bob");
+    kit_ok();
+    ck_assert(!look().has_waiting);
+    close_checked();
+}
+END_TEST
+
+START_TEST(a_long_reason_is_cut_between_two_characters)
+{
+    static const enum agent_effect acts[] = {AGENT_EFFECT_EFFECT};
+    struct ag_op_run_create *run;
+    struct ag_op_run_claim *claim;
+    char reason[512];
+
+    open_with_bob(_i);
+    memset(reason, 'x', sizeof(reason));
+    memcpy(reason + 399, "\xc3\xa9", 3); /* its second byte is the 401st */
+    run = kit_calling("bob", "s", 1, acts);
+    claim = &kit_add(AG_OP_RUN_CLAIM)->run_claim;
+    claim->run_id = run->out_run_id;
+    claim->force = true;
+    kit_ok();
+    kit_add(AG_OP_RUN_DECIDE)->run_decide =
+        (struct ag_op_run_decide){.run_id = run->out_run_id, .reason = ag_str_of(reason)};
+    kit_ok();
+    reason[399] = '\0';
+    ck_assert_ptr_nonnull(strstr(kit_rows(AGENT_VIEW_TOOL_CALLS, NULL, "decision result"), reason));
+    ck_assert_ptr_null(strstr(kit_rows(AGENT_VIEW_TOOL_CALLS, NULL, "decision result"), "\xc3"));
+    close_checked();
+}
+END_TEST
+
 Suite *store_queue_suite(void);
 Suite *store_queue_suite(void)
 {
@@ -367,6 +515,11 @@ Suite *store_queue_suite(void)
     tcase_add_loop_test(queue, what_is_removed_is_not_in_the_queue_any_more, 0, KIT_LAST);
     tcase_add_loop_test(queue, a_unit_that_fails_after_it_took_runs_leaves_them_in_the_queue, 0, KIT_LAST);
     tcase_add_loop_test(queue, what_becomes_ready_late_takes_its_place_by_its_number, 0, KIT_LAST);
+    tcase_add_loop_test(queue, a_full_queue_refuses_the_next_run_and_says_which_limit, 0, KIT_LAST);
+    tcase_add_loop_test(queue, a_turn_that_will_not_wait_is_refused_behind_another_and_leaves_nothing, 0, KIT_LAST);
+    tcase_add_loop_test(queue, who_is_behind_a_run_of_ours_is_told_so_and_whose_turn_is_next, 0, KIT_LAST);
+    tcase_add_loop_test(queue, an_agent_with_a_run_that_somebody_waits_with_is_not_removed, 0, KIT_LAST);
+    tcase_add_loop_test(queue, a_long_reason_is_cut_between_two_characters, 0, KIT_LAST);
     suite_add_tcase(suite, queue);
     return suite;
 }

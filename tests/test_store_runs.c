@@ -470,19 +470,86 @@ START_TEST(a_stage_row_keeps_what_was_measured_and_how)
         {.step = 3, .stage = AG_STAGE_INFER, .samples = 0, .started_at_ms = KIT_EPOCH_MS, .wall_us = 1, .commit_us = 0,
          .rss_before_bytes = -1, .rss_peak_bytes = -1, .rss_after_bytes = -1, .heap_peak_bytes = -1,
          .heap_net_bytes = -1, .child_rss_peak_bytes = -1, .heap_includes = AGENT_MEMORY_JSON},
+        {.step = 4, .stage = AG_STAGE_RECLAIM, .samples = 0, .started_at_ms = KIT_EPOCH_MS, .wall_us = 1, .commit_us = 0,
+         .rss_before_bytes = -1, .rss_peak_bytes = -1, .rss_after_bytes = -1, .heap_peak_bytes = 5,
+         .heap_net_bytes = -1, .child_rss_peak_bytes = -1, .has_smaps = true, .pss_kb = 5000000, .anon_kb = 3, .file_kb = 0,
+         .smaps_us = 140},
     };
     struct ag_op_run_create *run;
 
     kit_open(_i);
     (void)kit_agent("bob");
     run = kit_run("bob", NULL, "hi");
-    kit_add(AG_OP_STAGES)->stages = (struct ag_op_stages){run->out_run_id, rows, 3};
+    kit_add(AG_OP_STAGES)->stages = (struct ag_op_stages){.run_id = run->out_run_id, .rows = rows, .count = 4};
     kit_ok();
     kit_is(STAGE_MEMORY, "stage rss_before_bytes rss_peak_bytes rss_after_bytes heap_peak_bytes heap_net_bytes "
                          "child_rss_peak_bytes samples attribution peak_source heap_includes shared_sample",
            "load|100|300|200|64|-32|-|7|shared|samples|own+json+sqlite+curl|1\n"
            "tool|1|1|1|0|0|9|2|exclusive|hwm|own|0\n"
-           "infer|-|-|-|-|-|-|0|exclusive|-|-|-\n");
+           "infer|-|-|-|-|-|-|0|exclusive|-|-|-\n"
+           "reclaim|-|-|-|5|-1|-|0|exclusive|-|own|-\n"); /* a byte less than before is no unknown figure */
+    kit_is(STAGE_MEMORY, "stage pss_bytes anon_bytes file_bytes smaps_us",
+           "load|-|-|-|-\ntool|-|-|-|-\ninfer|-|-|-|-\nreclaim|5120000000|3072|0|140\n");
+    kit_close();
+}
+END_TEST
+
+START_TEST(samples_of_a_run_are_kept_with_it_and_go_with_it)
+{
+    static const struct ag_stage_row row = {.stage = AG_STAGE_RECLAIM, .started_at_ms = KIT_EPOCH_MS, .wall_us = 5};
+    static const struct ag_sample first[] = {{KIT_EPOCH_MS, 4096}, {KIT_EPOCH_MS + 100, 8192000}, {KIT_EPOCH_MS + 90000, 0}};
+    static const struct ag_sample second[] = {{KIT_EPOCH_MS + 200000, INT64_C(5) << 30}};
+    agent_filter filter = AGENT_FILTER_INIT;
+    struct ag_op_run_create *run, *other;
+
+    kit_open(_i);
+    (void)kit_agent("bob");
+    run = kit_run("bob", "s", "hi");
+    other = kit_run("bob", "t", "hi");
+    kit_add(AG_OP_STAGES)->stages = (struct ag_op_stages){run->out_run_id, &row, 1, first, 3};
+    kit_add(AG_OP_STAGES)->stages = (struct ag_op_stages){.run_id = run->out_run_id, .rows = &row, .count = 1};
+    kit_add(AG_OP_STAGES)->stages = (struct ag_op_stages){run->out_run_id, &row, 1, second, 1};
+    kit_add(AG_OP_STAGES)->stages = (struct ag_op_stages){other->out_run_id, &row, 1, second, 1};
+    kit_ok();
+    kit_is(SAMPLES, "run_id at rss_bytes id",
+           "1|2023-11-14T22:13:20.000Z|4096|4097\n1|2023-11-14T22:13:20.100Z|8192000|4097\n"
+           "1|2023-11-14T22:14:50.000Z|0|4097\n1|2023-11-14T22:16:40.000Z|5368709120|4098\n"
+           "2|2023-11-14T22:16:40.000Z|5368709120|8193\n");
+    kit_is(STAGE_MEMORY, "run_id stage", "1|reclaim\n1|reclaim\n1|reclaim\n2|reclaim\n");
+    filter.run_id = run->out_run_id;
+    filter.since_ms = KIT_EPOCH_MS + 90000;
+    ck_assert_str_eq(kit_rows(AGENT_VIEW_SAMPLES, &filter, "rss_bytes"), "0\n5368709120\n");
+    (void)kit_answer(run, "1");
+    kit_add(AG_OP_SESSION_RM)->session_rm.session_id = run->out_session_id;
+    kit_ok();
+    kit_is(SAMPLES, "run_id", "2\n");
+    kit_close();
+}
+END_TEST
+
+START_TEST(notices_are_kept_in_order_and_the_oldest_go)
+{
+    enum { TOLD = 1000 };
+    int64_t rows = 0;
+
+    kit_open(_i);
+    for (int i = 1; i <= TOLD; i++) {
+        kit_add(AG_OP_NOTICE)->notice = (struct ag_op_notice){
+            .at_ms = KIT_EPOCH_MS + i, .rss_bytes = i, .limit_bytes = i == TOLD ? -1 : 7, .level = i == TOLD ? -1 : 2,
+            .kind = i % 100 == 0 ? S("smaps") : S("pressure"), .text = S("it was so")};
+        if (i % 10 == 0)
+            kit_ok();
+    }
+    for (const char *at = kit_rows(AGENT_VIEW_NOTICES, NULL, "id"); *at != '\0'; at++)
+        rows += *at == '\n';
+    ck_assert_int_ge(rows, AG_NOTICES_KEPT);
+    ck_assert_int_lt(rows, AG_NOTICES_KEPT + 64);
+    ck_assert_str_eq(kit_rows(AGENT_VIEW_NOTICES, KIT_FILTER(.newest_first = true, .limit = 2),
+                              "id at kind level rss_bytes limit_bytes text owner_id"),
+                     "1000|2023-11-14T22:13:21.000Z|smaps|-|1000|-|it was so|-\n"
+                     "999|2023-11-14T22:13:20.999Z|pressure|2|999|7|it was so|-\n");
+    ck_assert_str_eq(kit_rows(AGENT_VIEW_NOTICES, KIT_FILTER(.name = "smaps", .since_ms = KIT_EPOCH_MS + 900), "id"),
+                     "900\n1000\n");
     kit_close();
 }
 END_TEST
@@ -1356,6 +1423,8 @@ Suite *store_runs_suite(void)
     EACH(a_run_that_is_live_waits_or_has_ended_is_not_claimed);
     EACH(a_run_taken_over_in_a_model_step_fails_the_step_and_goes_on);
     EACH(a_stage_row_keeps_what_was_measured_and_how);
+    EACH(samples_of_a_run_are_kept_with_it_and_go_with_it);
+    EACH(notices_are_kept_in_order_and_the_oldest_go);
     EACH(an_owner_may_tell_how_it_is_as_often_as_it_likes);
     EACH(a_run_taken_over_in_its_tools_repeats_what_is_safe_and_waits_for_the_rest);
     EACH(an_approved_call_is_called_again_with_the_same_effect_id);

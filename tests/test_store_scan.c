@@ -24,10 +24,10 @@ static void fill(void)
     (void)kit_answer(kit_run("bob", "s", "one"), "first");       /* :22 :23, run 1 */
     run = kit_calling("bob", "s", 2, mixed);                     /* :24 :25, run 2 */
     op = kit_add(AG_OP_STAGES);
-    op->stages = (struct ag_op_stages){run->out_run_id, stages, 2};
+    op->stages = (struct ag_op_stages){.run_id = run->out_run_id, .rows = stages, .count = 2};
     kit_ok();                                                    /* :26 */
     op = kit_add(AG_OP_STAGES);
-    op->stages = (struct ag_op_stages){run->out_run_id, stages, 1};
+    op->stages = (struct ag_op_stages){.run_id = run->out_run_id, .rows = stages, .count = 1};
     (void)kit_call_end(run->out_run_id, 2, AG_CALL_SUCCEEDED, "4");
     (void)kit_call_end(run->out_run_id, 3, AG_CALL_FAILED, "no");
     kit_message(run, 5, AG_ROLE_TOOL, NULL)->call_number = 2;
@@ -112,7 +112,7 @@ static const struct {
      "run_id step stage started_at wall_us rss_before_bytes rss_peak_bytes rss_after_bytes heap_peak_bytes heap_net_bytes "
      "child_rss_peak_bytes commit_us samples attribution peak_source id",
      "2|1|load|2023-11-14T22:13:20.000Z|10|100|200|150|50|-20|-|0|0|exclusive|borders|8193\n"
-     "2|1|infer|2023-11-14T22:13:25.000Z|-|-|-|-|-|0|7|-|3|shared|samples|8193\n"
+     "2|1|infer|2023-11-14T22:13:25.000Z|-|-|-|-|-|-|7|-|3|shared|samples|8193\n"
      "2|1|load|2023-11-14T22:13:20.000Z|10|100|200|150|50|-20|-|0|0|exclusive|borders|8194\n"},
     {AGENT_VIEW_STAGE_MEMORY, {.name = "infer"}, "stage", "infer\n"},
     {AGENT_VIEW_STAGE_MEMORY, {.since_ms = AT(25)}, "stage", "infer\n"},
@@ -170,6 +170,8 @@ static const char *const columns[AGENT_VIEW_LIMIT] = {
     [AGENT_VIEW_TOOLS] = "name kind description effect timeout_ms argv schema created_at",
     [AGENT_VIEW_LOG] = "run_id at kind text",
     [AGENT_VIEW_VERSIONS] = "agent version provider model instructions tools options base_url max_steps created_at",
+    [AGENT_VIEW_SAMPLES] = "run_id at rss_bytes",
+    [AGENT_VIEW_NOTICES] = "id at kind level rss_bytes limit_bytes text",
 };
 
 static bool same_names(void *ctx, const agent_row *row)
@@ -238,10 +240,11 @@ static const struct {
 } fields[] = {
     {{.agent = "x"}, V(AGENTS) | V(SESSIONS) | V(RUNS) | V(MEMORY) | V(CACHE) | V(VERSIONS)},
     {{.session_id = 1}, V(SESSIONS) | V(MESSAGES) | V(RUNS)},
-    {{.run_id = 1}, V(MESSAGES) | V(RUNS) | V(STEPS) | V(TOOL_CALLS) | V(STAGE_MEMORY) | V(MEMORY) | V(LOG)},
+    {{.run_id = 1}, V(MESSAGES) | V(RUNS) | V(STEPS) | V(TOOL_CALLS) | V(STAGE_MEMORY) | V(MEMORY) | V(LOG) |
+                        V(SAMPLES)},
     {{.status = "x"}, V(RUNS) | V(STEPS) | V(TOOL_CALLS)},
     {{.name = "x"}, V(AGENTS) | V(SESSIONS) | V(MESSAGES) | V(STEPS) | V(TOOL_CALLS) | V(STAGE_MEMORY) | V(MEMORY) |
-                        V(CACHE) | V(TOOLS)},
+                        V(CACHE) | V(TOOLS) | V(NOTICES)},
     {{.scope = "x"}, V(MEMORY)},
     {{.search = "x"}, V(MEMORY)},
     {{.since_ms = 1}, ~V(TOOL_CALLS)},

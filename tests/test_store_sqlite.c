@@ -4,6 +4,7 @@
  */
 #include <fcntl.h>
 
+#include "migrations/migrate.h"
 #include "sqlite_kit.h"
 #include "storage/sqlite/impl.h"
 
@@ -297,6 +298,51 @@ START_TEST(an_inspector_reads_beside_a_writer_and_changes_nothing)
 }
 END_TEST
 
+/* Before the k-th statement of the connection that is opened, another one makes the schema. */
+static int statements_left;
+
+static int make_it_now(unsigned what, void *ctx, void *statement, void *sql)
+{
+    sqlite3 *second = NULL;
+
+    (void)what;
+    (void)ctx;
+    (void)statement;
+    (void)sql;
+    if (--statements_left != 0)
+        return 0;
+    ck_assert_int_eq(sqlite3_open(db_path, &second), SQLITE_OK);
+    ck_assert_msg(ag_migrate(second, db_path, NOW, &err) == AGENT_OK, "%s", err.text);
+    ck_assert_int_eq(sqlite3_close(second), SQLITE_OK);
+    return 0;
+}
+
+static int trace_it(sqlite3 *db, char **why, const struct sqlite3_api_routines *api)
+{
+    (void)why;
+    (void)api;
+    return statements_left > 0 ? sqlite3_trace_v2(db, SQLITE_TRACE_STMT, make_it_now, NULL) : SQLITE_OK;
+}
+
+START_TEST(a_file_that_is_made_while_it_is_inspected_is_empty_or_ours)
+{
+    sqlite3 *first = NULL;
+    ag_store *s = NULL;
+    agent_status rc;
+
+    ck_assert_int_eq(sqlite3_open(db_path, &first), SQLITE_OK);
+    run_sql(first, "PRAGMA journal_mode = WAL");
+    ck_assert_int_eq(sqlite3_auto_extension((void (*)(void))trace_it), SQLITE_OK);
+    statements_left = _i;
+    rc = try_open(db_path, AGENT_OPEN_INSPECT, &s);
+    (void)sqlite3_cancel_auto_extension((void (*)(void))trace_it);
+    ck_assert_msg(rc == AGENT_OK || strstr(err.text, "is empty") != NULL, "made before statement %d: %s", _i, err.text);
+    statements_left = 0;
+    store = s;
+    (void)sqlite3_close(first);
+}
+END_TEST
+
 START_TEST(an_empty_file_becomes_ours)
 {
     write_file(db_path, "", 0, 0600);
@@ -389,6 +435,7 @@ Suite *store_sqlite_suite(void)
     tcase_add_test(file, a_file_cannot_be_made_where_the_folder_is_not_writable);
     tcase_add_test(file, a_newer_file_is_inspected_by_sql_alone);
     tcase_add_test(file, an_inspector_reads_beside_a_writer_and_changes_nothing);
+    tcase_add_loop_test(file, a_file_that_is_made_while_it_is_inspected_is_empty_or_ours, 1, 8);
     tcase_add_test(file, an_empty_file_becomes_ours);
     tcase_add_test(file, network_file_systems_are_known_by_their_magic);
     tcase_add_test(file, without_wal_the_same_store_works_in_a_rollback_journal);

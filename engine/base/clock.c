@@ -21,6 +21,16 @@ static int64_t system_mono_ns(void *ctx)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+int64_t ag_unix_tick_ms(const ag_clock *c)
+{
+    struct timespec ts;
+
+    if (c->unix_ms != system_unix_ms)
+        return ag_unix_ms(c);
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 const ag_clock ag_clock_system = {system_unix_ms, system_mono_ns, NULL};
 
 static char *digits(char *to, int value, int count)

@@ -25,6 +25,9 @@ static inline int64_t ag_mono_ns(const ag_clock *c)
     return c->mono_ns(c->ctx);
 }
 
+/* Real time as of the kernel's last tick, up to 10 ms ago: for a sixth of the price. */
+int64_t ag_unix_tick_ms(const ag_clock *c);
+
 /* "2026-01-02T03:04:05.678Z"; text must hold 32 bytes. */
 void ag_iso8601(int64_t unix_ms, char *text);
 

@@ -15,8 +15,8 @@ struct saying {
     struct ag_ram_text *instructions;
 };
 
-static agent_status version_make(struct ag_ram *m, struct ag_ram_agent *a, struct saying what, int max_steps,
-                                 uint32_t number, int64_t now_ms, agent_error *err)
+static agent_status version_make(struct ag_ram *m, struct ag_ram_agent *a, struct saying what,
+                                 const struct ag_agent_spec *spec, uint32_t number, int64_t now_ms, agent_error *err)
 {
     struct ag_ram_version *v;
     int64_t id;
@@ -25,10 +25,12 @@ static agent_status version_make(struct ag_ram *m, struct ag_ram_agent *a, struc
         return ag_ram_nomem(err);
     *v = (struct ag_ram_version){.config = what.config, .instructions = what.instructions, .id = id,
                                  .created_at_ms = now_ms, .older_id = a->newest_version_id, .agent_id = a->id,
-                                 .number = number, .max_steps = max_steps};
+                                 .number = number, .max_steps = spec->max_steps};
     a->newest_version_id = id; /* the row is saved, or new */
     m->last_config = what.config;
     m->last_instructions = what.instructions;
+    m->last_max_steps = spec->max_steps;
+    m->last_tag = spec->tag;
     return AGENT_OK;
 }
 
@@ -104,7 +106,7 @@ agent_status ag_ram_agent_put(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
         ag_ram_config_unref(m, what.config);
         ag_ram_intern_unref(m, what.instructions);
     } else if ((created && (rc = agent_make(m, put->spec.name, hash, unit->now_ms, &a, err)) != AGENT_OK) ||
-               (rc = version_make(m, a, what, put->spec.max_steps, created ? 1 : newest->number + 1, unit->now_ms,
+               (rc = version_make(m, a, what, &put->spec, created ? 1 : newest->number + 1, unit->now_ms,
                                   err)) != AGENT_OK) {
         return rc;
     }
@@ -116,12 +118,62 @@ agent_status ag_ram_agent_put(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
     return AGENT_OK;
 }
 
+/* What fails is tried before anything is seen, so that there is nothing to log and nothing to take back
+ * but the rows themselves. */
+static bool make_again(struct ag_ram *m, struct ag_str name, int64_t now_ms)
+{
+    uint32_t hash = ag_ram_name_hash(m, NULL, name);
+    struct ag_ram_agent *a = NULL;
+    struct ag_ram_version *v = NULL;
+    int64_t id, version_id;
+    char *copy;
+
+    if (m->agents.next_id > UINT32_MAX || name.n >= UINT32_MAX || !ag_ram_map_reserve(&m->agent_names))
+        return false;
+    /* In a large table the name's place is far from the processor: it comes while the rows are made. */
+    ag_ram_map_prefetch(&m->agent_names, hash);
+    if ((copy = ag_ram_pool_get(&m->pool, name.n + 1)) == NULL)
+        return false;
+    memcpy(copy, name.p, name.n);
+    copy[name.n] = '\0';
+    if ((a = ag_ram_table_raw(&m->agents, &id)) == NULL || (v = ag_ram_table_raw(&m->versions, &version_id)) == NULL ||
+        ag_ram_agent_hashed(m, hash, name) != NULL) {
+        if (v != NULL)
+            ag_ram_table_unmake(&m->versions, version_id);
+        if (a != NULL)
+            ag_ram_table_unmake(&m->agents, id);
+        ag_ram_pool_put(&m->pool, copy, name.n + 1);
+        return false;
+    }
+    *a = (struct ag_ram_agent){.name = copy, .name_bytes = (uint32_t)name.n, .id = (uint32_t)id,
+                               .created_at_ms = now_ms, .newest_version_id = version_id};
+    *v = (struct ag_ram_version){.config = m->last_config, .instructions = m->last_instructions, .id = version_id,
+                                 .created_at_ms = now_ms, .agent_id = (uint32_t)id, .number = 1,
+                                 .max_steps = m->last_max_steps};
+    m->last_config->refs++;
+    if (m->last_instructions != NULL)
+        m->last_instructions->refs++;
+    ag_ram_map_put(&m->agent_names, hash, a);
+    return true;
+}
+
+bool ag_ram_agent_again(ag_store *s, uint64_t tag, struct ag_str name, int64_t now_ms)
+{
+    struct ag_ram *m = (struct ag_ram *)s;
+    bool made;
+
+    (void)pthread_mutex_lock(&m->lock);
+    made = tag == m->last_tag && make_again(m, name, now_ms);
+    (void)pthread_mutex_unlock(&m->lock);
+    return made;
+}
+
 /* A run of the session that is being driven, or waited with; NULL: none. */
-static const struct ag_ram_run *live_run(const struct ag_ram_session *s, bool held_too)
+static const struct ag_ram_run *live_run(const struct ag_ram_session *s)
 {
     const struct ag_ram_run *run = s->open_first;
 
-    while (run != NULL && run->status != AG_RUN_RUNNING && !(held_too && run->is_held))
+    while (run != NULL && run->status != AG_RUN_RUNNING && !run->is_held)
         run = run->next;
     return run;
 }
@@ -136,9 +188,9 @@ agent_status ag_ram_agent_rm_op(struct ag_ram *m, ag_unit *unit, struct ag_op *o
     if (a == NULL)
         return no_agent(err, op->name.name);
     for (const struct ag_ram_session *s = a->latest; s != NULL && live == NULL; s = s->older)
-        live = live_run(s, false);
+        live = live_run(s);
     if (live != NULL) {
-        rc = ag_fail(err, AGENT_EBUSY, 0, "agent '" AG_STR_FMT "': its run %" PRId64 " is running",
+        rc = ag_fail(err, AGENT_EBUSY, 0, "agent '" AG_STR_FMT "': its run %" PRId64 " is live",
                      AG_STR_ARG(op->name.name), live->id);
         ag_hint(err, "wait for the run, or cancel it: agentctl cancel %" PRId64, live->id);
         return rc;
@@ -157,7 +209,7 @@ agent_status ag_ram_session_rm_op(struct ag_ram *m, ag_unit *unit, struct ag_op 
     (void)unit;
     if (s == NULL)
         return ag_fail(err, AGENT_ENOTFOUND, 0, "session #%" PRId64 ": no such session", op->session_rm.session_id);
-    if ((live = live_run(s, true)) != NULL) {
+    if ((live = live_run(s)) != NULL) {
         rc = ag_fail(err, AGENT_EBUSY, 0, "session #%" PRId64 ": its run %" PRId64 " is live", s->id, live->id);
         ag_hint(err, "wait for the run, or cancel it: agentctl cancel %" PRId64, live->id);
         return rc;

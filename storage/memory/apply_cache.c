@@ -155,6 +155,17 @@ agent_status ag_ram_cache_rm(struct ag_ram *m, ag_unit *unit, struct ag_op *op, 
                 return ag_ram_nomem(err);
         return AGENT_OK;
     }
+    if (rm->range) {
+        for (int64_t id = 0; (id = ag_ram_table_after(&m->answers, id)) != 0;) {
+            a = ag_ram_table_at(&m->answers, id);
+            if (memcmp(a->key, rm->key, sizeof(rm->key)) < 0 || memcmp(a->key, rm->last, sizeof(rm->last)) > 0)
+                continue;
+            if (!ag_ram_answer_rm(m, a))
+                return ag_ram_nomem(err);
+            rm->out_count++;
+        }
+        return AGENT_OK;
+    }
     if ((a = ag_ram_answer_find(m, rm->key)) == NULL)
         return ag_fail(err, AGENT_ENOTFOUND, 0, "the response cache has no such entry");
     if (!ag_ram_answer_rm(m, a))

@@ -231,9 +231,15 @@ agent_status ag_ram_run_cancel(struct ag_ram *m, ag_unit *unit, struct ag_op *op
                        ag_run_status_name((enum ag_run_status)run->status));
     AG_RAM_TOUCH(m, run);
     cancel->out_ended = run->status != AG_RUN_RUNNING;
+    cancel->out_next_run_id = 0;
     if (cancel->out_ended) {
+        agent_status rc;
+
         AG_RAM_TOUCH(m, run->session);
-        return ag_ram_run_close(m, run, AG_RUN_CANCELLED, AGENT_ECANCELLED, AG_STR("cancelled"), unit->now_ms, err);
+        rc = ag_ram_run_close(m, run, AG_RUN_CANCELLED, AGENT_ECANCELLED, AG_STR("cancelled"), unit->now_ms, err);
+        if (rc == AGENT_OK && !ag_ram_session_ready(m, run->session, &cancel->out_next_run_id))
+            rc = ag_ram_nomem(err);
+        return rc;
     }
     if (!run->cancel_requested) {
         ag_ram_save(m, &m->cancel_count, sizeof(m->cancel_count));

@@ -195,6 +195,22 @@ static agent_status run_make(struct ag_ram *m, struct ag_ram_session *s, const s
     return AGENT_OK;
 }
 
+static agent_status refuse_behind(int64_t session_id, int64_t run_id, agent_error *err)
+{
+    (void)ag_fail(err, AGENT_EBUSY, 0, "session #%" PRId64 " is busy: its run %" PRId64 " has not ended", session_id,
+                  run_id);
+    ag_hint(err, "wait for it (agentctl wait %" PRId64 "), or let this one wait in line (--on-busy queue)", run_id);
+    return AGENT_EBUSY;
+}
+
+static agent_status refuse_full(int64_t queued, int64_t most, agent_error *err)
+{
+    (void)ag_fail(err, AGENT_EBUSY, 0, "the queue is full: %" PRId64 " runs are in it, the limit is %" PRId64
+                  " (queued_runs)", queued, most);
+    ag_hint(err, "let them run (agentctl work), or allow more: agentctl limits set queued_runs N");
+    return AGENT_EBUSY;
+}
+
 agent_status ag_ram_run_create(struct ag_ram *m, ag_unit *unit, struct ag_op *op, agent_error *err)
 {
     struct ag_op_run_create *create = &op->run_create;
@@ -206,6 +222,7 @@ agent_status ag_ram_run_create(struct ag_ram *m, ag_unit *unit, struct ag_op *op
     create->out_existing = create->out_claimed = false;
     create->out_blocked = AG_BLOCKED_NOT;
     create->out_blocked_by = 0;
+    create->out_blocked_by_us = false;
     if (create->idempotency_key.p != NULL && (run = ag_ram_run_keyed(m, create->idempotency_key)) != NULL) {
         tell_existing(run, create);
         return AGENT_OK;
@@ -214,10 +231,15 @@ agent_status ag_ram_run_create(struct ag_ram *m, ag_unit *unit, struct ag_op *op
         return ag_fail(err, AGENT_ENOTFOUND, 0, "agent '" AG_STR_FMT "': no such agent",
                        AG_STR_ARG(create->agent_name));
     AG_RAM_TOUCH(m, a);
+    if (!create->claim && create->most_queued > 0 && m->queue.unheld >= create->most_queued)
+        return refuse_full(m->queue.unheld, create->most_queued, err);
     if ((rc = session_of(m, a, create, unit->now_ms, &s, err)) != AGENT_OK ||
         (rc = run_make(m, s, create, unit->now_ms, &run, err)) != AGENT_OK ||
         (rc = clear_ahead(m, run, unit->now_ms, &create->out_blocked, &create->out_blocked_by, err)) != AGENT_OK)
         return rc;
+    create->out_blocked_by_us = create->out_blocked == AG_BLOCKED_LIVE;
+    if (create->not_behind && create->out_blocked != AG_BLOCKED_NOT)
+        return refuse_behind(s->id, create->out_blocked_by, err);
     if (create->claim && create->out_blocked == AG_BLOCKED_NOT) {
         if ((rc = run_begin(m, run, unit->now_ms, err)) != AGENT_OK)
             return rc;
@@ -241,7 +263,7 @@ static agent_status run_take_over(struct ag_ram *m, struct ag_ram_run *run, agen
     struct ag_stage_row cut = {.stage = AG_STAGE_PREPARE, .samples = -1, .started_at_ms = -1, .wall_us = -1,
                                .commit_us = -1, .rss_before_bytes = -1, .rss_peak_bytes = -1, .rss_after_bytes = -1,
                                .heap_peak_bytes = -1, .heap_net_bytes = -1, .child_rss_peak_bytes = -1};
-    struct ag_op stages = {.kind = AG_OP_STAGES, .stages = {run->id, &cut, 1}};
+    struct ag_op stages = {.kind = AG_OP_STAGES, .stages = {.run_id = run->id, .rows = &cut, .count = 1}};
     bool in_step = false, in_calls = false, waits = false;
     agent_status rc;
 
@@ -303,10 +325,12 @@ agent_status ag_ram_run_claim(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
     claim->out_claimed = claim->out_fresh = false;
     claim->out_blocked = AG_BLOCKED_NOT;
     claim->out_blocked_by = 0;
+    claim->out_blocked_by_us = false;
     AG_RAM_TOUCH(m, run);
     AG_RAM_TOUCH(m, run->session);
     if (run->status == AG_RUN_QUEUED) {
         rc = clear_ahead(m, run, unit->now_ms, &claim->out_blocked, &claim->out_blocked_by, err);
+        claim->out_blocked_by_us = claim->out_blocked == AG_BLOCKED_LIVE;
         if (rc == AGENT_OK && claim->out_blocked == AG_BLOCKED_NOT) {
             if (!ag_ram_queue_leave(m, run))
                 return ag_ram_nomem(err);
@@ -328,6 +352,7 @@ agent_status ag_ram_run_claim(struct ag_ram *m, ag_unit *unit, struct ag_op *op,
     } else if (run->status == AG_RUN_RUNNING) {
         claim->out_blocked = AG_BLOCKED_LIVE;
         claim->out_blocked_by = run->id;
+        claim->out_blocked_by_us = true;
     }
     if (rc != AGENT_OK)
         return rc;

@@ -278,13 +278,21 @@ agent_status ag_ram_stages(struct ag_ram *m, ag_unit *unit, struct ag_op *op, ag
     (void)unit;
     if ((rc = run_of(m, in->run_id, &run, err)) != AGENT_OK)
         return rc;
-    if (in->count == 0)
+    if (in->count == 0 && in->sample_count == 0)
         return AGENT_OK;
     if ((block = ag_ram_new(m, sizeof(*block) + in->count * sizeof(block->rows[0]))) == NULL)
         return ag_ram_nomem(err);
     block->next = NULL;
     block->count = in->count;
-    memcpy(block->rows, in->rows, in->count * sizeof(block->rows[0]));
+    block->samples = NULL;
+    block->sample_count = in->sample_count;
+    if (in->count > 0)
+        memcpy(block->rows, in->rows, in->count * sizeof(block->rows[0]));
+    if (in->sample_count > 0) {
+        if ((block->samples = ag_ram_new(m, in->sample_count * sizeof(in->samples[0]))) == NULL)
+            return ag_ram_nomem(err);
+        memcpy(block->samples, in->samples, in->sample_count * sizeof(in->samples[0]));
+    }
     AG_RAM_TOUCH(m, run);
     if (run->last_stages != NULL) {
         ag_ram_save(m, &run->last_stages->next, sizeof(block->next));

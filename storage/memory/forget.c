@@ -112,6 +112,8 @@ bool ag_ram_run_rm(struct ag_ram *m, struct ag_ram_run *run)
         next = block->next;
         if (!ag_ram_reserve(m, ROW_LOG))
             return false;
+        if (block->samples != NULL)
+            ag_ram_dead(m, block->samples, block->sample_count * sizeof(block->samples[0]));
         ag_ram_dead(m, block, sizeof(*block) + block->count * sizeof(block->rows[0]));
     }
     for (struct ag_ram_item *item = run->first, *after; item != NULL; item = after) {

@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "storage/memory/pages.h"
 
 #define SLOTS_FIRST    16U
-#define MOVES_A_INSERT 4U /* 2 would do to be done before the next growth */
-#define GONE           UINT32_MAX /* both halves: removed from old, its chain goes on */
+#define MOVE_EVERY     8U  /* inserts: the next slots of old are moved, */
+#define MOVE_SLOTS     32U /* so many; done when the half of the inserts to the next growth are */
 
 /* --- hash ------------------------------------------------------------------------------------ */
 
@@ -57,7 +58,31 @@ uint64_t ag_ram_hash(uint64_t seed, struct ag_str s)
     return fold(fold(a ^ k1, b ^ h) ^ k2, s.n ^ k0);
 }
 
+/* Large tables are read all over the place: huge pages save most of the misses of the TLB. Zeroed. */
+static struct ag_ram_slot *slots_get(size_t count)
+{
+    size_t bytes = count * sizeof(struct ag_ram_slot);
+
+    return bytes >= AG_PAGES_UNIT ? ag_pages_get(bytes) : ag_calloc(1, bytes);
+}
+
+static void slots_put(struct ag_ram_slot *slots, size_t count)
+{
+    size_t bytes = count * sizeof(struct ag_ram_slot);
+
+    if (bytes >= AG_PAGES_UNIT)
+        ag_pages_put(slots, bytes);
+    else
+        ag_free(slots);
+}
+
 /* --- slots ----------------------------------------------------------------------------------- */
+
+/* Where a hash belongs: its upper bits, so that a table and the one twice as large have the same order. */
+static uint32_t home(const struct ag_ram_half *t, uint32_t hash)
+{
+    return (uint32_t)((uint64_t)hash >> t->shift);
+}
 
 static void *ref_of(struct ag_ram_slot s)
 {
@@ -69,133 +94,133 @@ static bool is_free(struct ag_ram_slot s)
     return (s.low | s.high) == 0;
 }
 
-static bool is_gone(struct ag_ram_slot s)
+static void insert(struct ag_ram_half *t, struct ag_ram_slot s)
 {
-    return s.low == GONE && s.high == GONE;
+    uint32_t i = home(t, s.hash);
+
+    while (!is_free(t->slots[i]))
+        i = (i + 1) & t->mask;
+    t->slots[i] = s;
 }
 
-static void insert(struct ag_ram_map *map, struct ag_ram_slot s)
-{
-    uint32_t i = s.hash & map->mask;
-
-    while (!is_free(map->slots[i]))
-        i = (i + 1) & map->mask;
-    map->slots[i] = s;
-}
-
+/* Moves the next `count` slots, and on to where a chain ends: none is in both halves. */
 static void move_some(struct ag_ram_map *map, uint32_t count)
 {
-    while (count-- > 0 && map->moved <= map->old_mask) {
-        struct ag_ram_slot s = map->old[map->moved++];
+    struct ag_ram_half *old = &map->old;
 
-        if (!is_free(s) && !is_gone(s))
-            insert(map, s);
+    for (; map->moved <= old->mask; map->moved++) {
+        struct ag_ram_slot *s = &old->slots[(map->start + map->moved) & old->mask];
+
+        if (!is_free(*s)) {
+            insert(&map->now, *s);
+            *s = (struct ag_ram_slot){0, 0, 0};
+        } else if (count == 0) {
+            return;
+        }
+        count -= count > 0;
     }
-    if (map->moved > map->old_mask) {
-        ag_free(map->old);
-        map->held_bytes -= ((size_t)map->old_mask + 1) * sizeof(struct ag_ram_slot);
-        map->old = NULL;
-    }
+    slots_put(old->slots, (size_t)old->mask + 1);
+    map->held_bytes -= ((size_t)old->mask + 1) * sizeof(struct ag_ram_slot);
+    map->old = (struct ag_ram_half){0};
+}
+
+/* Into what is left of the old half, but not over its end to where the move began. */
+static bool insert_old(struct ag_ram_map *map, struct ag_ram_slot s)
+{
+    struct ag_ram_half *old = &map->old;
+    uint32_t i = home(old, s.hash);
+
+    while (!is_free(old->slots[i]))
+        if ((i = (i + 1) & old->mask) == (map->start & old->mask))
+            return false;
+    old->slots[i] = s;
+    return true;
 }
 
 bool ag_ram_map_reserve(struct ag_ram_map *map)
 {
-    size_t room = map->slots == NULL ? 0 : (size_t)map->mask + 1;
+    size_t room = map->now.slots == NULL ? 0 : (size_t)map->now.mask + 1;
     size_t want = room == 0 ? SLOTS_FIRST : room * 2;
     struct ag_ram_slot *slots;
 
-    if (map->count + 1 <= room / 4 * 3)
+    if (map->count + 1 <= room / 2)
         return true;
-    if (want > (size_t)UINT32_MAX + 1 || (slots = ag_calloc(want, sizeof(*slots))) == NULL)
+    if (want > (size_t)UINT32_MAX + 1 || (slots = slots_get(want)) == NULL)
         return false;
-    if (map->old != NULL)
+    if (map->old.slots != NULL)
         move_some(map, UINT32_MAX);
     map->held_bytes += want * sizeof(*slots);
-    map->old = map->slots;
-    map->old_mask = map->mask;
+    map->old = map->now;
+    map->now = (struct ag_ram_half){slots, (uint32_t)(want - 1), 32U - (uint32_t)__builtin_ctzll(want)};
     map->moved = 0;
-    map->slots = slots;
-    map->mask = (uint32_t)(want - 1);
+    map->start = 0;
+    if (map->old.slots != NULL)
+        while (!is_free(map->old.slots[(map->start - 1) & map->old.mask]))
+            map->start++;
     return true;
 }
 
 void ag_ram_map_put(struct ag_ram_map *map, uint32_t hash, void *ref)
 {
-    uint64_t v = (uint64_t)(uintptr_t)ref;
+    struct ag_ram_slot s = {hash, (uint32_t)(uintptr_t)ref, (uint32_t)((uint64_t)(uintptr_t)ref >> 32)};
 
-    if (map->old != NULL)
-        move_some(map, MOVES_A_INSERT);
-    insert(map, (struct ag_ram_slot){hash, (uint32_t)v, (uint32_t)(v >> 32)});
     map->count++;
-}
-
-/* The slot of a pair in one of the two tables; UINT64_MAX: not in this one. */
-static uint64_t find(const struct ag_ram_slot *slots, uint32_t mask, uint32_t hash, const void *ref)
-{
-    for (uint32_t i = hash & mask; !is_free(slots[i]); i = (i + 1) & mask)
-        if (slots[i].hash == hash && ref_of(slots[i]) == ref)
-            return i;
-    return UINT64_MAX;
+    if (map->old.slots != NULL && map->count % MOVE_EVERY == 0)
+        move_some(map, MOVE_SLOTS);
+    if (ag_ram_map_in_old(map, hash)) {
+        if (insert_old(map, s))
+            return;
+        move_some(map, UINT32_MAX);
+    }
+    insert(&map->now, s);
 }
 
 void ag_ram_map_del(struct ag_ram_map *map, uint32_t hash, const void *ref)
 {
-    uint64_t found = find(map->slots, map->mask, hash, ref);
-    uint32_t hole, i;
+    struct ag_ram_half *t = ag_ram_map_in_old(map, hash) ? &map->old : &map->now;
+    uint32_t hole = home(t, hash);
 
-    map->count--;
-    if (found == UINT64_MAX) {
-        found = map->old == NULL ? UINT64_MAX : find(map->old, map->old_mask, hash, ref);
-        assert(found != UINT64_MAX && found >= map->moved);
-        map->old[found].low = map->old[found].high = GONE;
-        return;
+    while (t->slots[hole].hash != hash || ref_of(t->slots[hole]) != ref) {
+        assert(!is_free(t->slots[hole]));
+        hole = (hole + 1) & t->mask;
     }
-    hole = (uint32_t)found;
-    for (i = (hole + 1) & map->mask; !is_free(map->slots[i]); i = (i + 1) & map->mask) {
-        uint32_t home = map->slots[i].hash & map->mask;
-
-        if (((i - home) & map->mask) < ((i - hole) & map->mask))
+    for (uint32_t i = (hole + 1) & t->mask; !is_free(t->slots[i]); i = (i + 1) & t->mask) {
+        if (((i - home(t, t->slots[i].hash)) & t->mask) < ((i - hole) & t->mask))
             continue; /* it may not go in front of its home */
-        map->slots[hole] = map->slots[i];
+        t->slots[hole] = t->slots[i];
         hole = i;
     }
-    map->slots[hole] = (struct ag_ram_slot){0, 0, 0};
+    t->slots[hole] = (struct ag_ram_slot){0, 0, 0};
+    map->count--;
 }
 
-static void *walk(const struct ag_ram_map *map, uint32_t hash, struct ag_ram_at *at)
+static void *walk(const struct ag_ram_half *t, uint32_t hash, struct ag_ram_at *at)
 {
-    if (!at->in_old) {
-        for (; !is_free(map->slots[at->slot]); at->slot = (at->slot + 1) & map->mask)
-            if (map->slots[at->slot].hash == hash)
-                return ref_of(map->slots[at->slot]);
-        if (map->old == NULL)
-            return NULL;
-        at->in_old = true;
-        at->slot = hash & map->old_mask;
-    }
-    for (; !is_free(map->old[at->slot]); at->slot = (at->slot + 1) & map->old_mask)
-        if (at->slot >= map->moved && map->old[at->slot].hash == hash && !is_gone(map->old[at->slot]))
-            return ref_of(map->old[at->slot]);
+    for (; !is_free(t->slots[at->slot]); at->slot = (at->slot + 1) & t->mask)
+        if (t->slots[at->slot].hash == hash)
+            return ref_of(t->slots[at->slot]);
     return NULL;
 }
 
 void *ag_ram_map_first(const struct ag_ram_map *map, uint32_t hash, struct ag_ram_at *at)
 {
-    if (map->slots == NULL)
+    if (map->now.slots == NULL)
         return NULL;
-    *at = (struct ag_ram_at){hash & map->mask, false};
-    return walk(map, hash, at);
+    at->half = ag_ram_map_in_old(map, hash) ? &map->old : &map->now;
+    at->slot = home(at->half, hash);
+    return walk(at->half, hash, at);
 }
 
 void *ag_ram_map_next(const struct ag_ram_map *map, uint32_t hash, struct ag_ram_at *at)
 {
-    at->slot = (at->slot + 1) & (at->in_old ? map->old_mask : map->mask);
-    return walk(map, hash, at);
+    (void)map;
+    at->slot = (at->slot + 1) & at->half->mask;
+    return walk(at->half, hash, at);
 }
 
 void ag_ram_map_drop(struct ag_ram_map *map)
 {
-    ag_free(map->slots);
-    ag_free(map->old);
+    slots_put(map->now.slots, (size_t)map->now.mask + 1);
+    slots_put(map->old.slots, (size_t)map->old.mask + 1);
     *map = (struct ag_ram_map){0};
 }

@@ -1,11 +1,14 @@
 /*
  * A hash table from a text's hash to a pointer; who asks compares the text itself.
  *
- *     slots: linear probing, at most 3/4 full, power of two         [hash|ref] [hash|ref] [    ] …
- *     old:   while it grows, the table of half the size, moved over a few slots with each insert,
- *            so that no insert pays for all (below `moved` its slots are void)
+ *     now:  linear probing, at most half full, power of two         [hash|ref] [hash|ref] [    ] …
+ *     old:  while it grows, the table of half the size. It is moved over in its order, which is the
+ *           new one's too, a few slots with each insert, so that no insert pays for all:
  *
- * Removal shifts the followers back: there are no tombstones but in `old`, which is soon gone.
+ *               [ moved ........ | not yet ............... ]    cyclic, from `start`, a free slot's neighbour
+ *                  these are in now   these are in old, and what belongs here is put there
+ *
+ * So a hash is looked for in one half only. Removal shifts the followers back: no tombstones.
  */
 #ifndef AG_STORAGE_MEMORY_MAP_H
 #define AG_STORAGE_MEMORY_MAP_H
@@ -21,13 +24,26 @@ struct ag_ram_slot { /* 12 bytes: the pointer in two halves, so that nothing is 
     uint32_t low, high; /* 0, 0: free */
 };
 
+struct ag_ram_half {
+    struct ag_ram_slot *slots; /* NULL: none */
+    uint32_t mask, shift;      /* a hash's home is its upper bits */
+};
+
 struct ag_ram_map {
-    struct ag_ram_slot *slots, *old;
-    uint32_t mask, old_mask;
-    uint32_t moved;  /* slots of old that were moved */
-    size_t count;    /* entries in slots and in what is left of old */
+    struct ag_ram_half now, old;
+    uint32_t start;  /* of old: where the move began */
+    uint64_t moved;  /* slots of old, counted from start */
+    size_t count;    /* entries of both */
     size_t held_bytes;
 };
+
+/* Whether a hash is found in what is left of the old half. */
+static inline bool ag_ram_map_in_old(const struct ag_ram_map *map, uint32_t hash)
+{
+    const struct ag_ram_half *old = &map->old;
+
+    return old->slots != NULL && (((uint32_t)((uint64_t)hash >> old->shift) - map->start) & old->mask) >= map->moved;
+}
 
 /* Room for one more. False: out of memory, nothing changed. */
 bool ag_ram_map_reserve(struct ag_ram_map *map);
@@ -40,16 +56,18 @@ void ag_ram_map_drop(struct ag_ram_map *map);
 /* Walks the entries of one hash:
  *     for (void *r = ag_ram_map_first(map, hash, &at); r != NULL; r = ag_ram_map_next(map, hash, &at)) */
 struct ag_ram_at {
+    const struct ag_ram_half *half;
     uint32_t slot;
-    bool in_old;
 };
 void *ag_ram_map_first(const struct ag_ram_map *map, uint32_t hash, struct ag_ram_at *at);
 void *ag_ram_map_next(const struct ag_ram_map *map, uint32_t hash, struct ag_ram_at *at);
 
 static inline void ag_ram_map_prefetch(const struct ag_ram_map *map, uint32_t hash)
 {
-    if (map->slots != NULL)
-        __builtin_prefetch(&map->slots[hash & map->mask], 1);
+    const struct ag_ram_half *t = ag_ram_map_in_old(map, hash) ? &map->old : &map->now;
+
+    if (t->slots != NULL)
+        __builtin_prefetch(&t->slots[(uint64_t)hash >> t->shift], 1);
 }
 
 /* Of a text, begun from a seed or another hash. */

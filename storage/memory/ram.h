@@ -125,8 +125,16 @@ struct ag_ram_call {
 
 struct ag_ram_stages {
     struct ag_ram_stages *next;
+    struct ag_sample *samples; /* NULL: none; a block of its own */
+    size_t sample_count;
     size_t count;
     struct ag_stage_row rows[];
+};
+
+struct ag_ram_notice {
+    int64_t id, at_ms, rss_bytes, limit_bytes; /* bytes -1: unknown */
+    int64_t level;                             /* -1: it has none */
+    struct ag_ram_text *kind, *text;
 };
 
 struct ag_ram_run {
@@ -199,7 +207,9 @@ struct ag_ram {
     int64_t ended_count, message_count, cancel_count; /* cancel_count: runs asked to end */
     struct ag_ram_config *last_config;    /* what the last agent was made of: */
     struct ag_ram_text *last_instructions; /* the next one is often the same; NULL: not known */
-    struct ag_ram_table answers;
+    uint64_t last_tag;                     /* of the spec that both came of; 0: it had none */
+    int last_max_steps;
+    struct ag_ram_table answers, notices;
     struct ag_ram_map answer_keys;
     struct ag_ram_answer_book answer_book;
     char *log;
@@ -301,6 +311,15 @@ bool ag_ram_intern(struct ag_ram *m, struct ag_str s, struct ag_ram_text **out);
 struct ag_ram_text *ag_ram_text_ref(struct ag_ram *m, struct ag_ram_text *t);
 void ag_ram_text_unref(struct ag_ram *m, struct ag_ram_text *t);     /* NULL is fine */
 void ag_ram_intern_unref(struct ag_ram *m, struct ag_ram_text *t);   /* NULL is fine */
+/* As the store's agent_again: apply_agent.c. */
+bool ag_ram_agent_again(ag_store *s, uint64_t tag, struct ag_str name, int64_t now_ms);
+/* What the last agent was made of may be gone. */
+static inline void ag_ram_forget_last(struct ag_ram *m)
+{
+    m->last_config = NULL;
+    m->last_instructions = NULL;
+    m->last_tag = 0;
+}
 struct ag_ram_config *ag_ram_config(struct ag_ram *m, const struct ag_agent_spec *spec);
 void ag_ram_config_unref(struct ag_ram *m, struct ag_ram_config *c);
 

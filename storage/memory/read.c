@@ -248,15 +248,15 @@ static bool call_copy(const struct ag_ram_call *call, ag_arena *a, struct ag_cal
            keep(a, &out->result);
 }
 
-/* The calls that the newest model step asked for. */
+/* The calls of the newest model step that asked for some. */
 static bool calls_copy(const struct ag_ram_run *run, ag_arena *a, struct ag_run_rec *out)
 {
     int newest = 0;
     size_t count = 0;
 
     for (const struct ag_ram_item *item = run->first; item != NULL; item = item->next)
-        if (item->kind == AG_RAM_STEP)
-            newest = item->number;
+        if (item->kind == AG_RAM_CALL && ((const struct ag_ram_call *)item)->model_step > newest)
+            newest = ((const struct ag_ram_call *)item)->model_step;
     for (const struct ag_ram_item *item = run->first; item != NULL; item = item->next)
         count += item->kind == AG_RAM_CALL && ((const struct ag_ram_call *)item)->model_step == newest;
     out->calls = NULL;
@@ -301,7 +301,8 @@ agent_status ag_ram_read_run(ag_reader *r, int64_t run_id, ag_arena *a, struct a
         .output = ag_ram_run_output(run), .last_seq = run->session->last_seq,
         .last_step = run->last == NULL ? 0 : run->last->number, .input_tokens = run->input_tokens,
         .output_tokens = run->output_tokens, .error_status = run->error_status, .error = ag_ram_str(run->error),
-        .queue_us = run->queue_us, .wall_us = run->wall_us};
+        .queue_us = run->queue_us, .wall_us = run->wall_us,
+        .cache_hit = run->cache_hit == 1};
     if (!ag_ram_has_ended(run))
         ag_ram_run_tokens(run, &rec.input_tokens, &rec.output_tokens);
     if (!keep(a, &rec.input) || !keep(a, &rec.options) || !keep(a, &rec.output) || !keep(a, &rec.error) ||

@@ -5,7 +5,8 @@
  *     id ──► pages[id / PER_PAGE] ──► [ live | bits | row row row … ]     NULL: all of its rows are gone
  *
  * No growth ever copies rows, and a window of ids that slides (ended runs, their sessions) keeps
- * a few pages: one that emptied is reused for the newest.
+ * a few pages: one that emptied is reused for the newest. A table of many pages takes them out of
+ * slabs of one huge page each: the kernel makes that at once, and not at the touch of each 4 KB.
  */
 #ifndef AG_STORAGE_MEMORY_TABLE_H
 #define AG_STORAGE_MEMORY_TABLE_H
@@ -14,10 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define AG_RAM_SLAB_HEAD  64
 #define AG_RAM_PAGE_SHIFT 8
 #define AG_RAM_PAGE_ROWS  (1 << AG_RAM_PAGE_SHIFT)
 
 struct ag_ram_page {
+    struct ag_ram_slab *slab;             /* it is a part of; NULL: of the heap */
     uint32_t live;                        /* rows not given back; a row in mid-removal still counts */
     uint64_t bits[AG_RAM_PAGE_ROWS / 64]; /* rows that can be seen */
     char rows[] __attribute__((aligned(16)));
@@ -30,12 +33,15 @@ struct ag_ram_table {
     int64_t next_id; /* 1 in an empty table */
     int64_t count;   /* rows that can be seen */
     struct ag_ram_page *spare;
+    struct ag_ram_slab *slab; /* the newest; NULL: none */
+    size_t page_count;        /* with the spare one */
     size_t held_bytes;
 };
 
 #define AG_RAM_TABLE_INIT(type) ((struct ag_ram_table){.row_bytes = sizeof(type), .next_id = 1})
 
 void *ag_ram_table_new(struct ag_ram_table *t, int64_t *out_id); /* zeroed; NULL: out of memory */
+void *ag_ram_table_raw(struct ag_ram_table *t, int64_t *out_id); /* not zeroed */
 /* Two steps, so that a removal can be taken back until it is released. */
 void ag_ram_table_hide(struct ag_ram_table *t, int64_t id);
 void ag_ram_table_unhide(struct ag_ram_table *t, int64_t id);

@@ -72,7 +72,7 @@ bool ag_ram_intern(struct ag_ram *m, struct ag_str s, struct ag_ram_text **out)
 void ag_ram_intern_unref(struct ag_ram *m, struct ag_ram_text *t)
 {
     if (t != NULL && t == m->last_instructions)
-        m->last_instructions = NULL;
+        ag_ram_forget_last(m);
     if (t != NULL && t->refs == 1)
         ag_ram_del(m, &m->texts, ag_ram_name_hash(m, NULL, ag_ram_str(t)), t);
     ag_ram_text_unref(m, t);
@@ -149,7 +149,7 @@ void ag_ram_config_unref(struct ag_ram *m, struct ag_ram_config *c)
     ag_ram_save(m, c, 8);
     if (--c->refs > 0)
         return;
-    m->last_config = NULL;
+    ag_ram_forget_last(m);
     ag_ram_del(m, &m->configs, c->hash, c);
     ag_ram_dead(m, c, c->bytes);
 }

@@ -442,7 +442,7 @@ static void calls_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
 static const char *const stage_names[] = {
     "run_id", "step", "stage", "started_at", "wall_us", "rss_before_bytes", "rss_peak_bytes", "rss_after_bytes",
     "heap_peak_bytes", "heap_net_bytes", "child_rss_peak_bytes", "commit_us", "samples", "attribution",
-    "peak_source", "heap_includes", "shared_sample", "id"};
+    "peak_source", "heap_includes", "shared_sample", "pss_bytes", "anon_bytes", "file_bytes", "smaps_us", "id"};
 
 static void stages_expand(struct ag_ram_scan *s, const void *row)
 {
@@ -470,7 +470,10 @@ static void stages_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
     put_known(s, stage->rss_peak_bytes);
     put_known(s, stage->rss_after_bytes);
     put_known(s, stage->heap_peak_bytes);
-    put_known(s, stage->heap_net_bytes);
+    if (stage->heap_peak_bytes < 0)
+        put_z(s, NULL);
+    else
+        put_int(s, stage->heap_net_bytes);
     put_known(s, stage->child_rss_peak_bytes);
     put_known(s, stage->commit_us);
     put_known(s, stage->samples);
@@ -478,7 +481,63 @@ static void stages_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
     put_z(s, ag_peak_source_name((enum ag_peak_source)stage->peak_source));
     put_z(s, stage->heap_peak_bytes < 0 ? NULL : ag_heap_includes_name(stage->heap_includes));
     put_known(s, stage->rss_before_bytes < 0 && stage->rss_after_bytes < 0 ? -1 : stage->shared_sample);
+    put_known(s, stage->has_smaps ? stage->pss_kb * INT64_C(1024) : -1);
+    put_known(s, stage->has_smaps ? stage->anon_kb * INT64_C(1024) : -1);
+    put_known(s, stage->has_smaps ? stage->file_kb * INT64_C(1024) : -1);
+    put_known(s, stage->has_smaps ? (int64_t)stage->smaps_us : -1);
     put_int(s, ref->order);
+}
+
+/* --- v_samples, v_notices ------------------------------------------------------------------------------------------ */
+
+static const char *const sample_names[] = {"run_id", "at", "rss_bytes", "id"};
+
+static void samples_expand(struct ag_ram_scan *s, const void *row)
+{
+    const struct ag_ram_run *run = row;
+    int64_t order = (run->id << AG_STEP_BITS) + 1;
+
+    for (const struct ag_ram_stages *block = run->first_stages; block != NULL; block = block->next) {
+        for (size_t i = 0; i < block->sample_count; i++)
+            if (wants_since(s, block->samples[i].at_ms))
+                ag_ram_ref_add(s, (struct ag_ram_ref){.row = row, .sub = &block->samples[i], .order = order});
+        order += block->sample_count > 0;
+    }
+}
+
+static void samples_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
+{
+    const struct ag_ram_run *run = ref->row;
+    const struct ag_sample *sample = ref->sub;
+
+    put_int(s, run->id);
+    put_time(s, sample->at_ms);
+    put_int(s, sample->rss_bytes / 1024 * 1024);
+    put_int(s, ref->order);
+}
+
+static const char *const notice_names[] = {"id", "at", "kind", "level", "rss_bytes", "limit_bytes", "text", "owner_id"};
+
+static void notices_expand(struct ag_ram_scan *s, const void *row)
+{
+    const struct ag_ram_notice *notice = row;
+
+    if (wants_name(s, ag_ram_str(notice->kind)) && wants_since(s, notice->at_ms))
+        ag_ram_ref_add(s, (struct ag_ram_ref){.row = row});
+}
+
+static void notices_fill(struct ag_ram_scan *s, const struct ag_ram_ref *ref)
+{
+    const struct ag_ram_notice *notice = ref->row;
+
+    put_int(s, notice->id);
+    put_time(s, notice->at_ms);
+    put_text(s, notice->kind);
+    put_known(s, notice->level);
+    put_known(s, notice->rss_bytes);
+    put_known(s, notice->limit_bytes);
+    put_text(s, notice->text);
+    put_z(s, NULL); /* of other processes there are none */
 }
 
 /* --- v_memory, v_cache, v_tools --------------------------------------------------------------------------------------- */
@@ -744,4 +803,8 @@ const struct ag_ram_view ag_ram_views[AGENT_VIEW_LIMIT] = {
                         log_expand, log_fill},
     [AGENT_VIEW_VERSIONS] = {"v_agent_versions", COLUMNS(version_names), BY(AGENT) | BY(SINCE),
                              offsetof(struct ag_ram, versions), NULL, versions_expand, versions_fill},
+    [AGENT_VIEW_SAMPLES] = {"v_samples", COLUMNS(sample_names), BY(RUN) | BY(SINCE), offsetof(struct ag_ram, runs), only_run,
+                            samples_expand, samples_fill},
+    [AGENT_VIEW_NOTICES] = {"v_notices", COLUMNS(notice_names), BY(NAME) | BY(SINCE), offsetof(struct ag_ram, notices), NULL,
+                            notices_expand, notices_fill},
 };

@@ -7,17 +7,22 @@
 /* The run is running under us with this attempt, or its unit writes nothing: promise 5. */
 static agent_status check_fence(struct ag_sq_store *s, ag_unit *u)
 {
-    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_RUN_FENCE);
     bool row;
     agent_status rc;
+
+    if (ag_known_held(s, u->fence_run_id, u->fence_attempt))
+        return AGENT_OK;
+    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_RUN_FENCE);
 
     ag_query_int(&q, u->fence_run_id);
     ag_query_int(&q, atomic_load(&s->owners.id));
     ag_query_int(&q, u->fence_attempt);
     if ((rc = ag_query_row(&q, &row, &u->error)) != AGENT_OK)
         return rc;
-    if (row)
+    if (row) {
+        ag_known_hold(s, u->fence_run_id, u->fence_attempt, -1);
         return AGENT_OK;
+    }
     return ag_fail(&u->error, AGENT_ELOST, 0, "run %lld, attempt %d: not ours any more", (long long)u->fence_run_id,
                    u->fence_attempt);
 }
@@ -51,10 +56,23 @@ static agent_status apply_op(struct ag_sq_store *s, ag_unit *u, struct ag_op *op
     case AG_OP_CACHE_LEASE: return ag_apply_cache_lease(s, u, &op->cache_lease);
     case AG_OP_CACHE_RESIZE: return ag_apply_cache_resize(s, u, &op->cache_resize);
     case AG_OP_LIVE: return ag_apply_live(s, u, &op->live);
+    case AG_OP_NOTICE: return ag_apply_notice(s, u, &op->notice);
     case AG_OP_SETTING: return ag_apply_setting(s, u, &op->setting);
     case AG_OP_LIMIT: break;
     }
     return ag_fail(&u->error, AGENT_EINVAL, 0, "operation %d is none", (int)op->kind);
+}
+
+/* AGENT_PUT, AGENT_RM, SESSION_RM: what is known of agents, and of the runs that go with them, holds no
+ * more; ids that were given stay given. */
+static agent_status change_agents(struct ag_sq_store *s, ag_unit *u, struct ag_op *op)
+{
+    agent_status rc = ag_known_write_counts(s, &u->error);
+
+    if (rc == AGENT_OK)
+        rc = apply_op(s, u, op);
+    ag_known_forget_rows(s);
+    return rc;
 }
 
 agent_status ag_apply_unit(struct ag_sq_store *s, ag_unit *u)
@@ -64,7 +82,7 @@ agent_status ag_apply_unit(struct ag_sq_store *s, ag_unit *u)
     if (u->fence_run_id != 0 && (rc = check_fence(s, u)) != AGENT_OK)
         return rc;
     for (struct ag_op *op = u->first; op != NULL && rc == AGENT_OK; op = op->next)
-        rc = apply_op(s, u, op);
+        rc = op->kind <= AG_OP_SESSION_RM ? change_agents(s, u, op) : apply_op(s, u, op);
     return rc;
 }
 
@@ -93,9 +111,12 @@ agent_status ag_session_last_seq(struct ag_sq_store *s, ag_unit *u, int64_t sess
 agent_status ag_agent_id(struct ag_sq_store *s, ag_unit *u, struct ag_str name, int64_t *out_id,
                          int64_t *out_version_id)
 {
-    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_AGENT_FIND);
     bool row;
     agent_status rc;
+
+    if (ag_known_agent(s, name, out_id, out_version_id))
+        return AGENT_OK;
+    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_AGENT_FIND);
 
     ag_query_str(&q, name);
     if ((rc = ag_query_row(&q, &row, &u->error)) != AGENT_OK)
@@ -107,5 +128,6 @@ agent_status ag_agent_id(struct ag_sq_store *s, ag_unit *u, struct ag_str name, 
     }
     *out_id = ag_col_int(&q, 0);
     *out_version_id = ag_col_int(&q, 1);
+    ag_known_agent_put(s, name, *out_id, *out_version_id);
     return AGENT_OK;
 }

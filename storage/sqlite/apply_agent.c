@@ -132,7 +132,8 @@ static agent_status run_with_id(struct ag_sq_store *s, ag_unit *u, enum ag_stmt 
 static agent_status remove_run_parts(struct ag_sq_store *s, ag_unit *u, int64_t run_id)
 {
     static const enum ag_stmt parts[] = {AG_STMT_TEXT_DELETE_OF_CALLS, AG_STMT_CALL_DELETE_RANGE,
-                                         AG_STMT_STEP_DELETE_RANGE, AG_STMT_STAGE_DELETE_RANGE};
+                                         AG_STMT_STEP_DELETE_RANGE, AG_STMT_STAGE_DELETE_RANGE,
+                                         AG_STMT_SAMPLE_DELETE_RANGE};
     int64_t low = run_id << AG_STEP_BITS, high = low | AG_STEP_LAST;
     agent_status rc = AGENT_OK;
 

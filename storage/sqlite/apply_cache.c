@@ -204,6 +204,15 @@ agent_status ag_apply_cache_rm(struct ag_sq_store *s, ag_unit *u, struct ag_op_c
             op->out_count = sqlite3_changes64(s->a.db);
         return rc;
     }
+    if (op->range) {
+        AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_CACHE_DELETE_RANGE);
+
+        ag_query_blob(&q, op->key, AG_CACHE_KEY_BYTES);
+        ag_query_blob(&q, op->last, AG_CACHE_KEY_BYTES);
+        if ((rc = ag_query_run(&q, &u->error)) == AGENT_OK)
+            op->out_count = sqlite3_changes64(s->a.db);
+        return rc;
+    }
     if ((rc = delete_key(s, u, op->key, &was_there)) != AGENT_OK)
         return rc;
     if (!was_there)

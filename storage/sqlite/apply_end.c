@@ -8,7 +8,10 @@
  */
 #include <stdio.h>
 
+#include "engine/base/utf8.h"
 #include "storage/sqlite/impl.h"
+
+#define DECISION_BYTES 400 /* of a reason that are kept */
 
 /* --- answering what is open ------------------------------------------------------------------------ */
 
@@ -124,17 +127,18 @@ agent_status ag_run_answer(struct ag_sq_store *s, ag_unit *u, int64_t run_id, in
 
 /* --- ends -------------------------------------------------------------------------------------------- */
 
+/* newest_seq: of the session's messages; 0: not known. */
 static agent_status count_turn(struct ag_sq_store *s, ag_unit *u, int64_t session_id, bool turn, int64_t input_tokens,
-                               int64_t output_tokens, int64_t at_ms)
+                               int64_t output_tokens, int64_t at_ms, int64_t newest_seq)
 {
-    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_SESSION_FINISH);
+    AG_AUTO(ag_query) q = ag_query(&s->a, newest_seq != 0 ? AG_STMT_SESSION_FINISH_AT : AG_STMT_SESSION_FINISH);
 
     ag_query_int(&q, session_id);
     ag_query_int(&q, turn);
     ag_query_int(&q, input_tokens > 0 ? input_tokens : 0);
     ag_query_int(&q, output_tokens > 0 ? output_tokens : 0);
     ag_query_int(&q, at_ms);
-    ag_query_int(&q, session_id << AG_SEQ_BITS);
+    ag_query_int(&q, newest_seq != 0 ? newest_seq : session_id << AG_SEQ_BITS);
     return ag_query_run(&q, &u->error);
 }
 
@@ -145,6 +149,7 @@ agent_status ag_run_close(struct ag_sq_store *s, ag_unit *u, const struct ag_run
     bool row;
     agent_status rc;
 
+    ag_known_let_go(s, run->id);
     if ((rc = ag_run_answer(s, u, run->id, run->session_id, run->input_seq,
                             status == AG_RUN_CANCELLED ? AG_STEP_CANCELLED : AG_STEP_FAILED, ag_str_of(why))) != AGENT_OK)
         return rc;
@@ -163,7 +168,8 @@ agent_status ag_run_close(struct ag_sq_store *s, ag_unit *u, const struct ag_run
         input_tokens = ag_col_int(&q, 0);
         output_tokens = ag_col_int(&q, 1);
     }
-    if ((rc = count_turn(s, u, run->session_id, run->input_seq != 0, input_tokens, output_tokens, u->now_ms)) != AGENT_OK)
+    if ((rc = count_turn(s, u, run->session_id, run->input_seq != 0, input_tokens, output_tokens, u->now_ms,
+                         0)) != AGENT_OK)
         return rc;
     return ag_session_ready(s, u, run->session_id, NULL);
 }
@@ -172,6 +178,8 @@ agent_status ag_apply_run_finish(struct ag_sq_store *s, ag_unit *u, struct ag_op
 {
     bool ends = op->status != AG_RUN_WAITING;
     agent_status rc;
+
+    ag_known_let_go(s, op->run_id);
 
     if (ends && op->status != AG_RUN_SUCCEEDED) {
         struct ag_run_row run;
@@ -204,7 +212,8 @@ agent_status ag_apply_run_finish(struct ag_sq_store *s, ag_unit *u, struct ag_op
     if (sqlite3_changes64(s->a.db) == 0)
         return ag_fail(&u->error, AGENT_ELOST, 0, "run %lld has ended already", (long long)op->run_id);
     if ((rc = count_turn(s, u, op->session_id, ends, ends ? op->input_tokens : 0, ends ? op->output_tokens : 0,
-                         op->ended_at_ms != 0 ? op->ended_at_ms : u->now_ms)) != AGENT_OK)
+                         op->ended_at_ms != 0 ? op->ended_at_ms : u->now_ms,
+                         op->status == AG_RUN_SUCCEEDED ? op->output_seq : 0)) != AGENT_OK)
         return rc;
     return ag_session_ready(s, u, op->session_id, &op->out_next_run_id);
 }
@@ -225,6 +234,7 @@ agent_status ag_apply_run_cancel(struct ag_sq_store *s, ag_unit *u, struct ag_op
     agent_status rc;
 
     op->out_ended = false;
+    op->out_next_run_id = 0;
     if ((rc = ag_run_row(s, u, op->run_id, &run)) != AGENT_OK)
         return rc;
     if (run.ended)
@@ -233,7 +243,9 @@ agent_status ag_apply_run_cancel(struct ag_sq_store *s, ag_unit *u, struct ag_op
     if (run.status == AG_RUN_RUNNING && ag_owner_alive(s, run.owner_id))
         return run_with_id(s, u, AG_STMT_RUN_ASK_CANCEL, run.id);
     op->out_ended = true;
-    return ag_run_close(s, u, &run, AG_RUN_CANCELLED, AGENT_ECANCELLED, "cancelled");
+    if ((rc = ag_run_close(s, u, &run, AG_RUN_CANCELLED, AGENT_ECANCELLED, "cancelled")) != AGENT_OK)
+        return rc;
+    return ag_session_ready(s, u, run.session_id, &op->out_next_run_id);
 }
 
 agent_status ag_apply_run_decide(struct ag_sq_store *s, ag_unit *u, struct ag_op_run_decide *op)
@@ -253,7 +265,7 @@ agent_status ag_apply_run_decide(struct ag_sq_store *s, ag_unit *u, struct ag_op
         return AGENT_EINVAL;
     }
     (void)snprintf(decision, sizeof(decision), "%s%s" AG_STR_FMT, op->approve ? "approved" : "denied",
-                   op->reason.n > 0 ? ": " : "", (int)(op->reason.n < 400 ? op->reason.n : 400),
+                   op->reason.n > 0 ? ": " : "", (int)ag_utf8_cut(op->reason, DECISION_BYTES),
                    op->reason.p == NULL ? "" : op->reason.p);
     (void)snprintf(result, sizeof(result), "%s: the outcome of this call is unknown: it was begun before a crash and "
                                            "may have happened; it will not be called again", decision);
@@ -283,6 +295,7 @@ agent_status ag_apply_run_decide(struct ag_sq_store *s, ag_unit *u, struct ag_op
     }
     if (op->out_open > 0)
         return AGENT_OK;
+    s->known.queue = AG_QUEUE_SOME;
     rc = run_with_id(s, u, AG_STMT_RUN_REQUEUE, op->run_id);
     return rc == AGENT_OK ? ag_session_ready(s, u, run.session_id, NULL) : rc;
 }

@@ -37,9 +37,12 @@ static agent_status mark(struct ag_sq_store *s, ag_unit *u, enum ag_stmt stmt, i
 agent_status ag_session_ready(struct ag_sq_store *s, ag_unit *u, int64_t session_id, int64_t *out_next)
 {
     int64_t next = 0, owner_id = 0;
+    bool any;
     agent_status rc;
 
-    {
+    if ((rc = ag_known_queue(s, &any, &u->error)) != AGENT_OK)
+        return rc;
+    if (any) {
         AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_RUN_OPEN);
         int status = AG_RUN_WAITING;
         bool row;
@@ -81,6 +84,7 @@ static agent_status give_back(struct ag_sq_store *s, ag_unit *u, int64_t run_id)
         return rc;
     if (run.status == AG_RUN_RUNNING)
         return mark(s, u, AG_STMT_RUN_ORPHANED, run_id);
+    s->known.queue = AG_QUEUE_SOME;
     if ((rc = mark(s, u, AG_STMT_RUN_REQUEUE, run_id)) != AGENT_OK) /* held, behind others of its session */
         return rc;
     return ag_session_ready(s, u, run.session_id, NULL);
@@ -218,6 +222,7 @@ static agent_status take(struct ag_sq_store *s, ag_unit *u, int64_t run_id, stru
         if (is_of_store(s, rc))
             return rc;
         why = u->error;
+        ag_known_forget_rows(s); /* what it read and wrote is taken back */
         if ((rc = ag_query_run(&q, &u->error)) != AGENT_OK || (rc = end_unclaimable(s, u, run_id, &why)) != AGENT_OK)
             return rc;
     } else if (claim->out_claimed || claim->out_status == AG_RUN_WAITING) {

@@ -18,6 +18,7 @@ struct ahead { /* what is before a run in its session */
     enum ag_blocked blocked;
     int64_t blocked_by;
     int64_t waiting; /* run that waits for a decision; 0: none */
+    bool is_ours;    /* blocked_by is held by our owner */
     bool is_aside;   /* blocked_by came with a copy of the file: what is behind it waits for resume too */
 };
 
@@ -45,6 +46,7 @@ static agent_status look_ahead(struct ag_sq_store *s, ag_unit *u, int64_t sessio
         out->blocked = ag_col_int(&q, 2) != 0 && ag_owner_alive(s, ag_col_int(&q, 2)) ? AG_BLOCKED_LIVE
                                                                                      : AG_BLOCKED_CLAIMABLE;
         out->blocked_by = id;
+        out->is_ours = out->blocked == AG_BLOCKED_LIVE && ag_col_int(&q, 2) == atomic_load(&s->owners.id);
         out->is_aside = ag_col_int(&q, 3) == 2;
         break;
     }
@@ -100,7 +102,11 @@ static agent_status find_session(struct ag_sq_store *s, ag_unit *u, const struct
     switch (op->session_by) {
     case AG_SESSION_NAME: stmt = AG_STMT_SESSION_BY_NAME; break;
     case AG_SESSION_ID: stmt = AG_STMT_SESSION_BY_ID; break;
-    case AG_SESSION_LATEST: stmt = AG_STMT_SESSION_LATEST; break;
+    case AG_SESSION_LATEST:
+        stmt = AG_STMT_SESSION_LATEST;
+        if ((rc = ag_known_write_counts(s, &u->error)) != AGENT_OK)
+            return rc;
+        break;
     case AG_SESSION_NEW:
     default: return AGENT_OK;
     }
@@ -127,12 +133,12 @@ static agent_status make_session(struct ag_sq_store *s, ag_unit *u, const struct
     AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_SESSION_INSERT);
     agent_status rc;
 
-    ag_query_int(&q, s->session_floor);
+    ag_query_int(&q, s->session_floor + 1);
     ag_query_int(&q, op->out_agent_id);
     ag_query_str(&q, op->session_by == AG_SESSION_NAME ? op->session_name : AG_STR_NONE);
     ag_query_int(&q, u->now_ms);
     if ((rc = ag_query_run(&q, &u->error)) == AGENT_OK)
-        *out_id = sqlite3_last_insert_rowid(s->a.db);
+        *out_id = ++s->session_floor;
     return rc;
 }
 
@@ -144,7 +150,7 @@ static agent_status insert_run(struct ag_sq_store *s, ag_unit *u, struct ag_op_r
     bool claimed = op->out_claimed;
     agent_status rc;
 
-    ag_query_int(&q, s->run_floor);
+    ag_query_int(&q, s->run_floor + 1);
     ag_query_int(&q, op->out_agent_id);
     ag_query_int(&q, op->out_version_id);
     ag_query_int(&q, op->out_session_id);
@@ -164,9 +170,14 @@ static agent_status insert_run(struct ag_sq_store *s, ag_unit *u, struct ag_op_r
     ag_query_id(&q, claimed ? u->now_ms : 0);
     ag_query_id(&q, op->deadline_at_ms);
     ag_query_int(&q, claimed || owner_id != 0 ? 0 : is_aside ? 2 : op->out_blocked == AG_BLOCKED_NOT);
-    if ((rc = ag_query_run(&q, &u->error)) == AGENT_OK)
-        op->out_run_id = sqlite3_last_insert_rowid(s->a.db);
-    return rc;
+    if ((rc = ag_query_run(&q, &u->error)) != AGENT_OK)
+        return rc;
+    op->out_run_id = ++s->run_floor;
+    if (claimed)
+        ag_known_hold(s, op->out_run_id, 1, 0);
+    else
+        s->known.queue = AG_QUEUE_SOME;
+    return AGENT_OK;
 }
 
 /* Its user message, whose text is the run's input, and its first step. */
@@ -179,14 +190,34 @@ static agent_status begin_run(struct ag_sq_store *s, ag_unit *u, int64_t run_id,
     return rc == AGENT_OK ? ag_apply_step_begin(s, u, &first) : rc;
 }
 
-static agent_status count_run(struct ag_sq_store *s, ag_unit *u, const struct ag_op_run_create *op, bool new_session)
+static agent_status refuse_behind(ag_unit *u, int64_t session_id, int64_t run_id)
 {
-    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_AGENT_COUNT_RUN);
+    (void)ag_fail(&u->error, AGENT_EBUSY, 0, "session #%lld is busy: its run %lld has not ended", (long long)session_id,
+                  (long long)run_id);
+    ag_hint(&u->error, "wait for it (agentctl wait %lld), or let this one wait in line (--on-busy queue)",
+            (long long)run_id);
+    return AGENT_EBUSY;
+}
 
-    ag_query_int(&q, op->out_agent_id);
-    ag_query_int(&q, new_session);
-    ag_query_int(&q, u->now_ms);
-    ag_query_int(&q, op->out_session_id);
+/* The number is kept in the file, in the same transactions: here, and by triggers of the schema. */
+static agent_status check_room(struct ag_sq_store *s, ag_unit *u, int64_t most)
+{
+    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_QUEUED);
+    bool row;
+    agent_status rc = ag_query_row(&q, &row, &u->error);
+
+    if (rc != AGENT_OK || !row || ag_col_int(&q, 0) < most)
+        return rc;
+    (void)ag_fail(&u->error, AGENT_EBUSY, 0, "the queue is full: %lld runs are in it, the limit is %lld (queued_runs)",
+                  (long long)ag_col_int(&q, 0), (long long)most);
+    ag_hint(&u->error, "let them run (agentctl work), or allow more: agentctl limits set queued_runs N");
+    return AGENT_EBUSY;
+}
+
+static agent_status count_queued(struct ag_sq_store *s, ag_unit *u)
+{
+    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_QUEUED_ONE);
+
     return ag_query_run(&q, &u->error);
 }
 
@@ -203,6 +234,7 @@ agent_status ag_apply_run_create(struct ag_sq_store *s, ag_unit *u, struct ag_op
     op->out_input_seq = op->out_attempt = 0;
     op->out_blocked = AG_BLOCKED_NOT;
     op->out_blocked_by = 0;
+    op->out_blocked_by_us = false;
     if (op->idempotency_key.p != NULL && ((rc = find_existing(s, u, op)) != AGENT_OK || op->out_existing))
         return rc;
     if ((rc = ag_agent_id(s, u, op->agent_name, &op->out_agent_id, &op->out_version_id)) != AGENT_OK ||
@@ -217,6 +249,11 @@ agent_status ag_apply_run_create(struct ag_sq_store *s, ag_unit *u, struct ag_op
         return rc;
     op->out_blocked = ahead.blocked;
     op->out_blocked_by = ahead.blocked_by;
+    op->out_blocked_by_us = ahead.is_ours;
+    if (op->not_behind && ahead.blocked != AG_BLOCKED_NOT)
+        return refuse_behind(u, op->out_session_id, ahead.blocked_by);
+    if (!op->claim && op->most_queued > 0 && (rc = check_room(s, u, op->most_queued)) != AGENT_OK)
+        return rc;
     if (op->claim && (rc = ag_owner_need(s, u, &owner_id)) != AGENT_OK)
         return rc;
     if (op->claim && ahead.blocked == AG_BLOCKED_NOT) {
@@ -225,10 +262,11 @@ agent_status ag_apply_run_create(struct ag_sq_store *s, ag_unit *u, struct ag_op
         op->out_input_seq = last_seq + 1;
     }
     if ((rc = insert_run(s, u, op, owner_id, ahead.is_aside)) != AGENT_OK ||
+        (!op->claim && (rc = count_queued(s, u)) != AGENT_OK) ||
         (op->out_claimed &&
          (rc = begin_run(s, u, op->out_run_id, op->out_session_id, op->out_input_seq)) != AGENT_OK))
         return rc;
-    return count_run(s, u, op, new_session);
+    return ag_known_count_run(s, u, op->out_agent_id, new_session, op->out_session_id, &u->error);
 }
 
 /* --- claim ---------------------------------------------------------------------------------------------- */
@@ -271,6 +309,7 @@ static agent_status write_claim(struct ag_sq_store *s, ag_unit *u, const struct 
 {
     AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_RUN_CLAIM);
 
+    ag_known_let_go(s, run->id);
     ag_query_int(&q, run->id);
     ag_query_word(&q, ag_run_status_name(status));
     ag_query_id(&q, owner_id);
@@ -368,6 +407,7 @@ agent_status ag_apply_run_claim(struct ag_sq_store *s, ag_unit *u, struct ag_op_
     op->out_claimed = op->out_fresh = false;
     op->out_blocked = AG_BLOCKED_NOT;
     op->out_blocked_by = 0;
+    op->out_blocked_by_us = false;
     if ((rc = ag_run_row(s, u, op->run_id, &run)) != AGENT_OK)
         return rc;
     op->out_status = run.status;
@@ -385,6 +425,7 @@ agent_status ag_apply_run_claim(struct ag_sq_store *s, ag_unit *u, struct ag_op_
         run.owner_id != 0 && ag_owner_alive(s, run.owner_id)) {
         op->out_blocked = AG_BLOCKED_LIVE;
         op->out_blocked_by = run.id;
+        op->out_blocked_by_us = run.owner_id == atomic_load(&s->owners.id);
         return AGENT_OK;
     }
     if (run.status == AG_RUN_QUEUED) {
@@ -392,6 +433,7 @@ agent_status ag_apply_run_claim(struct ag_sq_store *s, ag_unit *u, struct ag_op_
             return rc;
         op->out_blocked = ahead.blocked;
         op->out_blocked_by = ahead.blocked_by;
+        op->out_blocked_by_us = ahead.is_ours;
         if (ahead.blocked != AG_BLOCKED_NOT)
             return AGENT_OK;
     }

@@ -162,7 +162,8 @@ agent_status ag_apply_call_end(struct ag_sq_store *s, ag_unit *u, struct ag_op_c
 
 /* Written with a bare pointer into room that was made for the longest row: a run has a hundred of
  * these numbers. */
-#define ROW_MOST_BYTES 400 /* 12 numbers of at most 20 digits, 3 words, what stands between */
+#define ROW_MOST_BYTES 480 /* 16 numbers of at most 20 digits, 3 words, what stands between */
+#define SAMPLE_MOST_BYTES 48
 
 static char *put_int(char *to, int64_t value)
 {
@@ -205,19 +206,33 @@ static char *put_word(char *to, const char *word)
 
 static char *put_row(char *to, const struct ag_stage_row *row)
 {
-    const int64_t figures[] = {row->started_at_ms,   row->wall_us,          row->rss_before_bytes,
-                               row->rss_peak_bytes,  row->rss_after_bytes,  row->heap_peak_bytes,
-                               row->heap_net_bytes,  row->child_rss_peak_bytes, row->commit_us,
-                               row->samples};
+    const int64_t before[] = {row->started_at_ms,  row->wall_us,         row->rss_before_bytes,
+                              row->rss_peak_bytes, row->rss_after_bytes, row->heap_peak_bytes};
+    const int64_t after[] = {row->child_rss_peak_bytes, row->commit_us, row->samples};
 
     *to++ = '[';
     to = put_word(put_int(to, row->step), ag_stage_name(row->stage));
-    for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
-        to = put_known(to, figures[i]);
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++)
+        to = put_known(to, before[i]);
+    if (row->heap_peak_bytes < 0) { /* -1 is a figure here: a byte less than before */
+        to = put_text(to, ",null");
+    } else {
+        *to++ = ',';
+        to = put_int(to, row->heap_net_bytes);
+    }
+    for (size_t i = 0; i < sizeof(after) / sizeof(after[0]); i++)
+        to = put_known(to, after[i]);
     to = put_word(to, row->samples < 0 ? NULL : row->shared ? "shared" : "exclusive");
     to = put_word(to, ag_peak_source_name((enum ag_peak_source)row->peak_source));
     to = put_known(to, row->heap_peak_bytes < 0 ? -1 : row->heap_includes);
     to = put_known(to, row->rss_before_bytes < 0 && row->rss_after_bytes < 0 ? -1 : row->shared_sample);
+    if (row->has_smaps) {
+        const int64_t smaps[] = {row->pss_kb * INT64_C(1024), row->anon_kb * INT64_C(1024), row->file_kb * INT64_C(1024),
+                                 row->smaps_us};
+
+        for (size_t i = 0; i < sizeof(smaps) / sizeof(smaps[0]); i++)
+            to = put_known(to, smaps[i]);
+    }
     *to++ = ']';
     return to;
 }
@@ -239,18 +254,47 @@ agent_status ag_stage_write(struct ag_sq_store *s, ag_unit *u, int64_t run_id, c
     }
     *to++ = ']';
     {
-        AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_STAGE_APPEND);
+        int number = ag_known_next_stage(s, run_id);
+        AG_AUTO(ag_query) q = ag_query(&s->a, number != 0 ? AG_STMT_STAGE_INSERT : AG_STMT_STAGE_APPEND);
 
-        ag_query_int(&q, low);
-        ag_query_int(&q, low | AG_STEP_LAST);
+        ag_query_int(&q, low | number);
+        if (number == 0)
+            ag_query_int(&q, low | AG_STEP_LAST);
         ag_query_str(&q, (struct ag_str){begin, (size_t)(to - begin)});
         return ag_query_run(&q, &u->error);
     }
 }
 
+static agent_status write_samples(struct ag_sq_store *s, ag_unit *u, const struct ag_op_stages *op)
+{
+    AG_AUTO(ag_buf) json = AG_BUF_INIT(16 * 1024 * 1024);
+    AG_AUTO(ag_query) q = ag_query(&s->a, AG_STMT_SAMPLE_APPEND);
+    int64_t low = op->run_id << AG_STEP_BITS;
+    char *begin, *to;
+
+    if ((begin = to = ag_buf_reserve(&json, op->sample_count * SAMPLE_MOST_BYTES + 2)) == NULL)
+        return ag_buf_status(&json, "samples", &u->error);
+    for (size_t i = 0; i < op->sample_count; i++) {
+        *to++ = i == 0 ? '[' : ',';
+        *to++ = '[';
+        to = put_int(to, op->samples[i].at_ms - op->samples[0].at_ms);
+        *to++ = ',';
+        to = put_int(to, op->samples[i].rss_bytes / 1024); /* whole pages: nothing is lost */
+        *to++ = ']';
+    }
+    *to++ = ']';
+    ag_query_int(&q, low);
+    ag_query_int(&q, low | AG_STEP_LAST);
+    ag_query_int(&q, op->samples[0].at_ms);
+    ag_query_str(&q, (struct ag_str){begin, (size_t)(to - begin)});
+    return ag_query_run(&q, &u->error);
+}
+
 agent_status ag_apply_stages(struct ag_sq_store *s, ag_unit *u, struct ag_op_stages *op)
 {
-    return ag_stage_write(s, u, op->run_id, op->rows, op->count);
+    agent_status rc = ag_stage_write(s, u, op->run_id, op->rows, op->count);
+
+    return rc != AGENT_OK || op->sample_count == 0 ? rc : write_samples(s, u, op);
 }
 
 agent_status ag_apply_journal(struct ag_sq_store *s, ag_unit *u, struct ag_op_journal *op)

@@ -34,6 +34,10 @@ static const struct invariant {
      "SELECT 'run ' || r.id FROM run r WHERE r.status = 'queued' AND r.owner_id IS NULL AND r.ready = 0 AND NOT EXISTS"
      " (SELECT 1 FROM run b WHERE b.session_id = r.session_id AND b.ended_at_ms IS NULL AND b.id < r.id"
      "                        AND b.status <> 'waiting')"},
+    {"length of the queue is off",
+     "SELECT value || ' counted, ' || (SELECT count(*) FROM run WHERE status = 'queued' AND owner_id IS NULL) || ' there'"
+     "  FROM (SELECT (SELECT value FROM meta WHERE key = 'queued') AS value)"
+     " WHERE value IS NOT (SELECT count(*) FROM run WHERE status = 'queued' AND owner_id IS NULL)"},
     {"running run without an owner", "SELECT 'run ' || id FROM run WHERE status = 'running' AND owner_id IS NULL"},
     {"step or call of an ended run is open",
      "SELECT 'run ' || r.id || ', step ' || (s.id & 4095) || ' is ' || s.status FROM step s JOIN run r ON r.id = s.id >> 12"
@@ -45,7 +49,8 @@ static const struct invariant {
      "SELECT 'step ' || (id & 4095) || ' of run ' || (id >> 12) FROM step WHERE id >> 12 NOT IN (SELECT r.id FROM run r)"
      " UNION ALL SELECT 'call ' || (id & 4095) || ' of run ' || (id >> 12) FROM tool_call"
      " WHERE id >> 12 NOT IN (SELECT r.id FROM run r)"
-     " UNION ALL SELECT 'stages of run ' || (id >> 12) FROM stage WHERE id >> 12 NOT IN (SELECT r.id FROM run r)"},
+     " UNION ALL SELECT 'stages of run ' || (id >> 12) FROM stage WHERE id >> 12 NOT IN (SELECT r.id FROM run r)"
+     " UNION ALL SELECT 'samples of run ' || (id >> 12) FROM sample WHERE id >> 12 NOT IN (SELECT r.id FROM run r)"},
     {"journal of a step that does not run",
      "SELECT DISTINCT 'run ' || (j.id >> 21) || ', step ' || (j.id >> 9 & 4095) FROM journal j"
      " WHERE NOT EXISTS (SELECT 1 FROM step s WHERE s.id = j.id >> 9 AND s.status = 'running')"},

@@ -99,6 +99,44 @@ void ag_owner_drop(struct ag_sq_store *s);
 /* Opens <db>-owners, mode 0600, making it if need be. */
 agent_status ag_owners_open(struct ag_sq_store *s, agent_error *err);
 
+/* --- what the writer knows without asking (known.c) ------------------------------------------------ */
+
+enum { AG_KNOWN_AGENTS = 16, AG_KNOWN_RUNS = 2048, AG_KNOWN_COUNTS = 8 };
+enum ag_queue_known { AG_QUEUE_UNKNOWN = 0, AG_QUEUE_EMPTY, AG_QUEUE_SOME };
+
+struct ag_known {
+    struct ag_known_agent {
+        char name[72];
+        size_t name_bytes; /* 0: none */
+        int64_t id, version_id;
+    } agents[AG_KNOWN_AGENTS];
+    struct ag_known_run { /* running, ours */
+        int64_t run_id;
+        uint32_t age; /* other than the known's: forgotten */
+        int attempt;
+        int stages; /* rows of table stage; -1: not known */
+    } runs[AG_KNOWN_RUNS];
+    uint32_t age;
+    struct ag_known_count { /* of runs that were made in this transaction */
+        int64_t agent_id, runs, sessions, last_run_at_ms, last_session_id;
+    } counts[AG_KNOWN_COUNTS];
+    int count_count;
+    enum ag_queue_known queue; /* of this transaction: whether any run is queued, held or not */
+};
+
+void ag_known_forget(struct ag_sq_store *s);
+bool ag_known_agent(struct ag_sq_store *s, struct ag_str name, int64_t *out_id, int64_t *out_version_id);
+void ag_known_agent_put(struct ag_sq_store *s, struct ag_str name, int64_t id, int64_t version_id);
+void ag_known_forget_rows(struct ag_sq_store *s); /* all but the counts that wait, and the ids that were given */
+bool ag_known_held(struct ag_sq_store *s, int64_t run_id, int attempt);
+void ag_known_hold(struct ag_sq_store *s, int64_t run_id, int attempt, int stages);
+void ag_known_let_go(struct ag_sq_store *s, int64_t run_id);
+int ag_known_next_stage(struct ag_sq_store *s, int64_t run_id); /* the number of its next row; 0: not known */
+agent_status ag_known_count_run(struct ag_sq_store *s, const ag_unit *u, int64_t agent_id, bool new_session,
+                                int64_t session_id, agent_error *err);
+agent_status ag_known_write_counts(struct ag_sq_store *s, agent_error *err);
+agent_status ag_known_queue(struct ag_sq_store *s, bool *out_any, agent_error *err);
+
 /* --- the store ---------------------------------------------------------------------------------------- */
 
 /* Up to where the log of changes was told (read_cache.c); one caller at a time. */
@@ -136,7 +174,8 @@ struct ag_sq_store {
     _Atomic bool poisoned;
     agent_error poison;            /* set before poisoned, never changed */
     bool floors_known;
-    int64_t run_floor, session_floor; /* ids up to here were given out once */
+    int64_t run_floor, session_floor; /* ids up to here were given out; the next is the next */
+    struct ag_known known;
     bool home_known;               /* the file says that it lives where it is */
     bool journalled;               /* a chunk was written by us: steps have something to drop */
     int wal_pages;                 /* after the last commit, by the WAL hook */
@@ -206,6 +245,7 @@ agent_status ag_apply_message(struct ag_sq_store *s, ag_unit *u, struct ag_op_me
 agent_status ag_apply_call_intent(struct ag_sq_store *s, ag_unit *u, struct ag_op_call_intent *op);
 agent_status ag_apply_call_end(struct ag_sq_store *s, ag_unit *u, struct ag_op_call_end *op);
 agent_status ag_apply_live(struct ag_sq_store *s, ag_unit *u, const struct ag_op_live *op);
+agent_status ag_apply_notice(struct ag_sq_store *s, ag_unit *u, const struct ag_op_notice *op);
 agent_status ag_apply_stages(struct ag_sq_store *s, ag_unit *u, struct ag_op_stages *op);
 agent_status ag_apply_journal(struct ag_sq_store *s, ag_unit *u, struct ag_op_journal *op);
 agent_status ag_apply_cache_put(struct ag_sq_store *s, ag_unit *u, struct ag_op_cache_put *op);

@@ -49,6 +49,7 @@ static agent_status read_row(struct ag_db *db, int64_t run_id, ag_arena *a, stru
         .error = keep(a, &q, 17, &ok),
         .queue_us = ag_col_known(&q, 18),
         .wall_us = ag_col_known(&q, 19),
+        .cache_hit = ag_col_int(&q, 20) == 1,
     };
     return ok ? AGENT_OK : ag_fail(err, AGENT_ENOMEM, 0, "read run %lld", (long long)run_id);
 }

@@ -53,6 +53,8 @@ static const struct view_def {
     [AGENT_VIEW_TOOLS] = {.name = "v_tools", .id = "id", .tool_or_key = "name", .since = "created_at"},
     [AGENT_VIEW_LOG] = {.name = "v_log", .run_id = "run_id = %s AND " RUN_RANGE, .since = "at"},
     [AGENT_VIEW_VERSIONS] = {.name = "v_agent_versions", .id = "id", .agent = "agent", .since = "created_at"},
+    [AGENT_VIEW_SAMPLES] = {.name = "v_samples", .id = "id", .run_id = RUN_RANGE, .since = "at"},
+    [AGENT_VIEW_NOTICES] = {.name = "v_notices", .id = "id", .tool_or_key = "kind", .since = "at"},
 };
 
 /* A status in the text, not bound: only so may SQLite use the indexes of runs that are queued,

@@ -77,8 +77,8 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         "  FROM agent a JOIN agent_version v ON v.id = a.version_id LEFT JOIN text t ON t.id = v.instructions_text_id"
         " WHERE a.name = ?1", 1, true},
     [AG_STMT_AGENT_SET_VERSION] = {"UPDATE agent SET version_id = ?2, updated_at_ms = ?3 WHERE id = ?1", 3, false},
-    [AG_STMT_AGENT_COUNT_RUN] = {"UPDATE agent SET runs = runs + 1, sessions = sessions + ?2, last_run_at_ms = ?3,"
-                                 " last_session_id = ?4 WHERE id = ?1", 4, false},
+    [AG_STMT_AGENT_COUNT_RUN] = {"UPDATE agent SET runs = runs + ?2, sessions = sessions + ?3, last_run_at_ms = ?4,"
+                                 " last_session_id = ?5 WHERE id = ?1", 5, false},
     [AG_STMT_AGENT_UNCOUNT] = {
         "UPDATE agent SET runs = runs - ?2, sessions = sessions - 1, last_session_id ="
         " CASE WHEN last_session_id = ?3 THEN (SELECT s.id FROM session s WHERE s.agent_id = ?1 AND s.id <> ?3"
@@ -99,7 +99,7 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     /* --- session --- */
     [AG_STMT_SESSION_INSERT] = {
         "INSERT INTO session (id, agent_id, name, created_at_ms, last_at_ms)"
-        " VALUES ((SELECT max(coalesce(max(id), 0), ?1) + 1 FROM session), ?2, ?3, ?4, ?4)", 4, false},
+        " VALUES (?1, ?2, ?3, ?4, ?4)", 4, false},
     [AG_STMT_SESSION_BY_NAME] = {"SELECT id FROM session WHERE agent_id = ?1 AND name = ?2 AND name IS NOT NULL", 2,
                                  true},
     [AG_STMT_SESSION_BY_ID] = {"SELECT agent_id FROM session WHERE id = ?1", 1, true},
@@ -109,6 +109,9 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         "UPDATE session SET turns = turns + ?2, input_tokens = input_tokens + ?3, output_tokens = output_tokens + ?4,"
         " last_at_ms = max(last_at_ms, ?5), messages = coalesce((SELECT max(m.id) - ?6 FROM message m"
         " WHERE m.id BETWEEN ?6 AND ?6 + 16777215), 0) WHERE id = ?1", 6, false},
+    [AG_STMT_SESSION_FINISH_AT] = {
+        "UPDATE session SET turns = turns + ?2, input_tokens = input_tokens + ?3, output_tokens = output_tokens + ?4,"
+        " last_at_ms = max(last_at_ms, ?5), messages = max(messages, ?6) WHERE id = ?1", 6, false},
     [AG_STMT_SESSION_DELETE] = {"DELETE FROM session WHERE id = ?1", 1, false},
     [AG_STMT_SESSION_DELETE_OF_AGENT] = {"DELETE FROM session WHERE agent_id = ?1", 1, false},
     [AG_STMT_SESSION_LAST_SEQ] = {"SELECT max(id) FROM message WHERE id BETWEEN ?1 AND ?2", 2, true},
@@ -135,8 +138,7 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_RUN_INSERT] = {
         "INSERT INTO run (id, agent_id, agent_version_id, session_id, status, priority, owner_id, attempt, input,"
         " options, input_seq, trace_id, idempotency_key, queued_at_ms, started_at_ms, deadline_at_ms, ready)"
-        " VALUES ((SELECT max(coalesce(max(id), 0), ?1) + 1 FROM run),"
-        " ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)", 17, false},
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)", 17, false},
     [AG_STMT_RUN_BY_KEY] = {"SELECT id, session_id, agent_id, agent_version_id, input_seq, attempt FROM run"
                             " WHERE idempotency_key = ?1 AND idempotency_key IS NOT NULL", 1, true},
     [AG_STMT_RUN_OPEN] = {"SELECT id, status, owner_id, ready FROM run WHERE session_id = ?1 AND ended_at_ms IS NULL"
@@ -166,6 +168,9 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_QUEUE_ANY] = {"SELECT 1 FROM run WHERE ready = 1 LIMIT 1", 0, true},
     [AG_STMT_QUEUE_UNHELD] = {"SELECT 1 FROM run WHERE status = 'queued' AND owner_id IS NULL AND ready < 2"
                               " LIMIT 1", 0, true},
+    [AG_STMT_QUEUE_ANY_STATUS] = {"SELECT 1 FROM run WHERE status = 'queued' LIMIT 1", 0, true},
+    [AG_STMT_QUEUED] = {"SELECT value FROM meta WHERE key = 'queued'", 0, true},
+    [AG_STMT_QUEUED_ONE] = {"UPDATE meta SET value = value + 1 WHERE key = 'queued'", 0, false},
     [AG_STMT_QUEUE_MANY] = {"SELECT 1 FROM run WHERE ended_at_ms IS NULL LIMIT 1 OFFSET 1000", 0, true},
     [AG_STMT_QUEUE_HELD] = {"SELECT id, owner_id FROM run INDEXED BY run_open"
                             " WHERE ended_at_ms IS NULL AND owner_id IS NOT NULL", 0, true},
@@ -181,11 +186,11 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
                           " ON CONFLICT (key) DO UPDATE SET value = excluded.value", 1, false},
     [AG_STMT_RUN_PUT_ASIDE] = {"UPDATE run SET ready = 2 WHERE ended_at_ms IS NULL AND status <> 'waiting'", 0, false},
     [AG_STMT_RUN_ASK_CANCEL] = {"UPDATE run SET cancel_requested = 1 WHERE id = ?1", 1, false},
-    [AG_STMT_RUN_REQUEUE] = {"UPDATE run SET status = 'queued', owner_id = NULL WHERE id = ?1", 1, false},
+    [AG_STMT_RUN_REQUEUE] = {"UPDATE run SET status = 'queued', owner_id = NULL, ready = ready WHERE id = ?1", 1, false},
     [AG_STMT_RUN_CANCELS] = {"SELECT id FROM run WHERE owner_id = ?1 AND cancel_requested = 1 AND ended_at_ms IS NULL",
                              1, true},
     [AG_STMT_RUN_LIVE_OF_AGENT] = {"SELECT id, owner_id FROM run WHERE agent_id = ?1 AND ended_at_ms IS NULL"
-                                   " AND status = 'running'", 1, true},
+                                   " AND owner_id IS NOT NULL", 1, true},
     [AG_STMT_RUN_OF_AGENT] = {"SELECT id FROM run WHERE agent_id = ?1", 1, true},
     [AG_STMT_RUN_OF_SESSION] = {
         "SELECT run_id FROM message WHERE id BETWEEN ?1 AND ?2"
@@ -195,7 +200,7 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_RUN_FULL] = {
         "SELECT r.session_id, r.agent_id, r.agent_version_id, r.input_seq, r.output_seq, r.status, r.attempt,"
         "       r.priority, r.queued_at_ms, r.started_at_ms, r.deadline_at_ms, r.input, r.options, m.body,"
-        "       r.input_tokens, r.output_tokens, r.error_status, r.error, r.queue_us, r.wall_us"
+        "       r.input_tokens, r.output_tokens, r.error_status, r.error, r.queue_us, r.wall_us, r.cache_hit"
         "  FROM run r LEFT JOIN message m ON m.id = (r.session_id << 24) + r.output_seq WHERE r.id = ?1", 1, true},
     [AG_STMT_MAX_IDS] = {"SELECT coalesce((SELECT max(id) FROM run), 0), coalesce((SELECT max(id) FROM session), 0)",
                          0, true},
@@ -260,7 +265,12 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
     [AG_STMT_STAGE_APPEND] = {"INSERT INTO stage (id, rows) VALUES"
                               " ((SELECT coalesce(max(id), ?1) + 1 FROM stage WHERE id BETWEEN ?1 AND ?2), ?3)", 3,
                               false},
+    [AG_STMT_STAGE_INSERT] = {"INSERT INTO stage (id, rows) VALUES (?1, ?2)", 2, false},
     [AG_STMT_STAGE_DELETE_RANGE] = {"DELETE FROM stage WHERE id BETWEEN ?1 AND ?2", 2, false},
+    [AG_STMT_SAMPLE_APPEND] = {"INSERT INTO sample (id, at_ms, series) VALUES"
+                               " ((SELECT coalesce(max(id), ?1) + 1 FROM sample WHERE id BETWEEN ?1 AND ?2), ?3, ?4)", 4,
+                               false},
+    [AG_STMT_SAMPLE_DELETE_RANGE] = {"DELETE FROM sample WHERE id BETWEEN ?1 AND ?2", 2, false},
     [AG_STMT_JOURNAL_APPEND] = {
         "INSERT INTO journal (id, text) VALUES"
         " ((SELECT min(coalesce(max(id) + 1, ?1), ?2) FROM journal WHERE id BETWEEN ?1 AND ?2), ?3)"
@@ -305,6 +315,8 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         " ON CONFLICT (owner_id) DO UPDATE SET at_ms = excluded.at_ms, rss_bytes = excluded.rss_bytes,"
         " heap_bytes = excluded.heap_bytes, runs = excluded.runs, stages = excluded.stages, cache = excluded.cache", 7,
         false},
+    [AG_STMT_NOTICE_PUT] = {"INSERT INTO notice (owner_id, at_ms, kind, level, rss_bytes, limit_bytes, text)"
+                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", 7, false},
     [AG_STMT_SETTING_PUT] = {"INSERT INTO meta (key, value) VALUES ('limit:' || ?1, ?2)"
                              " ON CONFLICT (key) DO UPDATE SET value = excluded.value", 2, false},
     [AG_STMT_SETTING_DELETE] = {"DELETE FROM meta WHERE key = 'limit:' || ?1", 1, false},
@@ -319,6 +331,7 @@ const struct ag_stmt_def ag_stmt_defs[AG_STMT_COUNT] = {
         "INSERT INTO cache (key, kind, agent_id, model, bytes, tokens, rank, created_at_ms, expires_at_ms, request, body)"
         " VALUES (?1, 'response', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", 10, false},
     [AG_STMT_CACHE_DELETE] = {"DELETE FROM cache WHERE key = ?1", 1, false},
+    [AG_STMT_CACHE_DELETE_RANGE] = {"DELETE FROM cache WHERE key BETWEEN ?1 AND ?2", 2, false},
     [AG_STMT_CACHE_DELETE_ID] = {"DELETE FROM cache WHERE id = ?1", 1, false},
     [AG_STMT_CACHE_CLEAR] = {"DELETE FROM cache", 0, false},
     [AG_STMT_CACHE_EXPIRED] = {"SELECT id, bytes, rank FROM cache WHERE expires_at_ms <= ?1 ORDER BY expires_at_ms LIMIT 1",

@@ -133,6 +133,7 @@ static agent_status open_inspector(struct ag_sq_store *s, agent_error *err)
     if ((s->spare = ag_calloc(1, sizeof(*s->spare))) == NULL)
         return ag_fail(err, AGENT_ENOMEM, 0, "open '%s'", s->path);
     if ((rc = ag_db_open(s, AG_DB_READER, s->spare, err)) != AGENT_OK ||
+        (rc = ag_db_exec(s->spare, "BEGIN", err)) != AGENT_OK || /* somebody may be making it just now */
         (rc = ag_db_int(s->spare, "PRAGMA application_id", &id, err)) != AGENT_OK ||
         (rc = ag_db_int(s->spare, "PRAGMA user_version", &version, err)) != AGENT_OK)
         return rc;
@@ -144,6 +145,8 @@ static agent_status open_inspector(struct ag_sq_store *s, agent_error *err)
         ag_hint(err, "name another file with --db");
         return AGENT_ESTORAGE;
     }
+    if ((rc = ag_db_exec(s->spare, "COMMIT", err)) != AGENT_OK)
+        return rc;
     s->file_version = version > ag_migration_count ? (int)version : 0;
     return name_files(s, sqlite3_db_filename(s->spare->db, "main"), err);
 }

@@ -126,6 +126,14 @@ static agent_status read_floors(struct ag_sq_store *s, agent_error *err)
     s->run_floor = s->session_floor = 0;
     while ((rc = ag_query_row(&q, &row, err)) == AGENT_OK && row)
         *(ag_str_is(ag_col_str(&q, 0), "run_floor") ? &s->run_floor : &s->session_floor) = ag_col_int(&q, 1);
+    if (rc == AGENT_OK) {
+        AG_AUTO(ag_query) newest = ag_query(&s->a, AG_STMT_MAX_IDS);
+
+        if ((rc = ag_query_row(&newest, &row, err)) == AGENT_OK) {
+            s->run_floor = ag_col_int(&newest, 0) > s->run_floor ? ag_col_int(&newest, 0) : s->run_floor;
+            s->session_floor = ag_col_int(&newest, 1) > s->session_floor ? ag_col_int(&newest, 1) : s->session_floor;
+        }
+    }
     s->floors_known = rc == AGENT_OK;
     return rc;
 }
@@ -135,7 +143,7 @@ static void roll_back(struct ag_sq_store *s)
     if (sqlite3_get_autocommit(s->a.db) == 0)
         (void)run_stmt(s, AG_STMT_ROLLBACK, NULL);
     ag_owner_settle(s, false);
-    s->floors_known = false; /* a deletion may have moved them */
+    ag_known_forget(s);
 }
 
 static agent_status begin(struct ag_sq_store *s, agent_error *err)
@@ -145,7 +153,8 @@ static agent_status begin(struct ag_sq_store *s, agent_error *err)
     if (rc != AGENT_OK)
         return rc;
     if (ag_token_begin(s))
-        s->floors_known = false;
+        ag_known_forget(s);
+    s->known.queue = AG_QUEUE_UNKNOWN;
     if (!s->floors_known && (rc = read_floors(s, err)) != AGENT_OK)
         roll_back(s);
     return rc;
@@ -175,6 +184,10 @@ static agent_status commit(struct ag_sq_store *s, int64_t wrote_before, agent_er
     if (sqlite3_total_changes64(s->a.db) == wrote_before) {
         roll_back(s); /* nothing to commit: no frame, no fsync, no count */
         return AGENT_OK;
+    }
+    if ((rc = ag_known_write_counts(s, err)) != AGENT_OK) {
+        roll_back(s);
+        return rc;
     }
     ag_token_window(s, true);
     if ((rc = run_stmt(s, AG_STMT_COMMIT, err)) == AGENT_OK) {
@@ -228,7 +241,8 @@ static enum outcome one_by_one(struct ag_sq_store *s, ag_unit *first, agent_erro
 
         if ((rc = run_stmt(s, AG_STMT_SAVEPOINT, err)) != AGENT_OK)
             break;
-        u->status = ag_apply_unit(s, u);
+        if ((u->status = ag_apply_unit(s, u)) == AGENT_OK)
+            u->status = ag_known_write_counts(s, &u->error);
         if (sqlite3_get_autocommit(s->a.db) != 0) {
             *err = u->error;
             rc = u->status;
@@ -239,7 +253,7 @@ static enum outcome one_by_one(struct ag_sq_store *s, ag_unit *first, agent_erro
                 break;
             if (owner == 0)
                 ag_owner_settle(s, false); /* its row was this unit's */
-            s->floors_known = false;
+            ag_known_forget(s);
             if ((rc = read_floors(s, err)) != AGENT_OK)
                 break;
         }
