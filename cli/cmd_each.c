@@ -152,6 +152,8 @@ int each_run(struct cli *cli, const struct args *args, const agent_run_request *
         batch_work(&b);
         rc = end(&b, args_value(args, "each"), args->at[0]);
     }
+    if (cli_trace_end(cli) != EXIT_OK && rc == EXIT_OK)
+        rc = EXIT_RUN_FAILED;
     agent_close(cli->engine); /* its workers know the batch */
     cli->engine = NULL;
     batch_drop(&b);

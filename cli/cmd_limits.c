@@ -14,6 +14,22 @@ struct listing {
     int count;
 };
 
+static void put_value(struct out *out, const agent_limit *limit, int64_t value)
+{
+    if (limit->choices != NULL)
+        put_str(out, limit->choices[value]);
+    else
+        put_int(out, value);
+}
+
+static void table_value(struct table *t, const agent_limit *limit, int64_t value)
+{
+    if (limit->choices != NULL)
+        table_text(t, limit->choices[value], strlen(limit->choices[value]));
+    else
+        table_int(t, value);
+}
+
 static void print_json(struct listing *l, const agent_limit *limit)
 {
     struct out *out = &l->cli->out;
@@ -22,15 +38,15 @@ static void print_json(struct listing *l, const agent_limit *limit)
     put_key(out, "name");
     put_str(out, limit->name);
     put_key(out, "value");
-    put_int(out, limit->value);
+    put_value(out, limit, limit->value);
     put_key(out, "unit");
     put_str(out, limit->unit);
     put_key(out, "default");
-    put_int(out, limit->standard);
+    put_value(out, limit, limit->standard);
     put_key(out, "min");
-    limit->most > 0 ? put_int(out, limit->least) : put_null(out);
+    limit->most > 0 && limit->choices == NULL ? put_int(out, limit->least) : put_null(out);
     put_key(out, "max");
-    limit->most > 0 ? put_int(out, limit->most) : put_null(out);
+    limit->most > 0 && limit->choices == NULL ? put_int(out, limit->most) : put_null(out);
     put_key(out, "error");
     put_str(out, limit->error);
     put_key(out, "text");
@@ -52,9 +68,9 @@ static void take(void *ctx, const agent_limit *limit)
         return;
     }
     table_text(&l->table, limit->name, strlen(limit->name));
-    table_int(&l->table, limit->value);
+    table_value(&l->table, limit, limit->value);
     table_text(&l->table, limit->unit, strlen(limit->unit));
-    table_int(&l->table, limit->standard);
+    table_value(&l->table, limit, limit->standard);
     table_text(&l->table, limit->error, strlen(limit->error));
     table_text(&l->table, limit->most > 0 ? "yes" : "no", limit->most > 0 ? 3 : 2);
     table_text(&l->table, limit->text, strlen(limit->text));
@@ -94,38 +110,73 @@ static int limits(struct cli *cli, const struct args *args)
     return EXIT_OK;
 }
 
-static int change(struct cli *cli, const char *name, const int64_t *value)
+static int change(struct cli *cli, const char *name, const int64_t *value, const char *word)
 {
     agent_error err = AGENT_ERROR_INIT;
-    int rc;
 
-    if ((rc = cli_open(cli, NEED_CREATE, NULL)) != EXIT_OK)
-        return rc;
     if (agent_limit_set(cli->engine, name, value, &err) != AGENT_OK)
         return cli_fail(cli, &err);
-    if (value != NULL)
-        cli_note(cli, "limit %s is %lld", name, (long long)*value);
-    else
+    if (value == NULL)
         cli_note(cli, "limit %s has its default again", name);
+    else if (word != NULL)
+        cli_note(cli, "limit %s is %s", name, word);
+    else
+        cli_note(cli, "limit %s is %lld", name, (long long)*value);
     if (cli->json) {
         put_open(&cli->out, '{');
         put_key(&cli->out, "name");
         put_str(&cli->out, name);
         put_key(&cli->out, "value");
-        value != NULL ? put_int(&cli->out, *value) : put_null(&cli->out);
+        if (value == NULL)
+            put_null(&cli->out);
+        else if (word != NULL)
+            put_str(&cli->out, word);
+        else
+            put_int(&cli->out, *value);
         put_close(&cli->out, '{');
         put_line(&cli->out);
     }
     return EXIT_OK;
 }
 
+struct words {
+    const char *name, *const *choices;
+};
+
+static void find_words(void *ctx, const agent_limit *limit)
+{
+    struct words *w = ctx;
+
+    if (strcmp(limit->name, w->name) == 0)
+        w->choices = limit->choices;
+}
+
+static int set_word(struct cli *cli, const struct words *w, const char *text)
+{
+    char hint[AGENT_ERROR_HINT_MAX] = "it is one of";
+    size_t n = strlen(hint);
+
+    for (int64_t i = 0; w->choices[i] != NULL; i++) {
+        if (strcmp(w->choices[i], text) == 0)
+            return change(cli, w->name, &i, text);
+        n += (size_t)snprintf(hint + n, n < sizeof(hint) ? sizeof(hint) - n : 0, " %s", w->choices[i]);
+    }
+    return cli_usage(cli, hint, "limits set: '%s' is no value for %s", text, w->name);
+}
+
 static int set(struct cli *cli, const struct args *args)
 {
     const char *name = args->at[0], *text = args->at[1];
+    struct words words = {.name = name};
     size_t n = strlen(name);
     int64_t value = 0;
     bool good;
+    int rc;
 
+    if ((rc = cli_open(cli, NEED_CREATE, NULL)) != EXIT_OK)
+        return rc;
+    if (agent_limits(cli->engine, find_words, &words, NULL) == AGENT_OK && words.choices != NULL)
+        return set_word(cli, &words, text);
     if (n > 3 && strcmp(name + n - 3, "_ms") == 0 && strspn(text, "0123456789") != strlen(text))
         good = text_duration(text, &value);
     else if (n > 6 && strcmp(name + n - 6, "_bytes") == 0)
@@ -134,18 +185,20 @@ static int set(struct cli *cli, const struct args *args)
         good = text_int(text, 0, INT64_MAX, &value);
     if (!good)
         return cli_usage(cli, NULL, "limits set: '%s' is no value for %s", text, name);
-    return change(cli, name, &value);
+    return change(cli, name, &value, NULL);
 }
 
 static int reset(struct cli *cli, const struct args *args)
 {
-    return change(cli, args->at[0], NULL);
+    int rc = cli_open(cli, NEED_CREATE, NULL);
+
+    return rc != EXIT_OK ? rc : change(cli, args->at[0], NULL, NULL);
 }
 
 static const char *const limits_examples[] = {"limits", "limits --json", "limits show retries", NULL};
 static const char *const show_examples[] = {"limits show retries", "limits show first_byte_ms --json", NULL};
 static const char *const set_examples[] = {"limits set retries 5", "limits set first_byte_ms 5m",
-                                           "limits set cache_bytes 256MB", NULL};
+                                           "limits set cache_bytes 256MB", "limits set cache_policy lru", NULL};
 static const char *const reset_examples[] = {"limits reset retries", NULL};
 
 const struct command cmd_limits = {

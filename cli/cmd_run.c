@@ -67,7 +67,8 @@ static int fill_request(struct cli *cli, const struct args *args, agent_run_requ
 {
     static const int priorities[] = {AGENT_PRIORITY_HIGH, AGENT_PRIORITY_NORMAL, AGENT_PRIORITY_LOW};
     const char *priority = args_value(args, "priority");
-    size_t which = 1;
+    const char *on_busy = args_value(args, "on-busy");
+    size_t which = 1, busy = 0;
     int rc;
 
     if ((rc = fill_session(cli, args, request)) != EXIT_OK ||
@@ -78,6 +79,8 @@ static int fill_request(struct cli *cli, const struct args *args, agent_run_requ
         return cli_usage(cli, "for example 500ms, 10s, 2m or 1h", "--timeout: 0 leaves no time");
     if (priority != NULL)
         (void)text_is_word(priority, "high|normal|low", &which);
+    if (on_busy != NULL && text_is_word(on_busy, "queue|fail", &busy))
+        request->on_busy = busy == 1 ? AGENT_ON_BUSY_FAIL : AGENT_ON_BUSY_QUEUE;
     request->agent = args->at[0];
     request->priority = priorities[which];
     request->options = *out_options;
@@ -149,6 +152,7 @@ static const struct option options[] = {
     {"continue", 'c', NULL, "the agent's latest session goes on"},
     {"detach", 'd', NULL, "queue it and print its number; see work"},
     {"priority", 'p', "high|normal|low", "before or after other runs (normal)"},
+    {"on-busy", 0, "queue|fail", "where the session has a run that goes on"},
     {"timeout", 0, "DUR", "the run's time: 500ms, 10s, 2m, 1h"},
     {"no-stream", 0, NULL, "one answer from the provider, no stream"},
     {"option", 'o', "KEY=VALUE", "laid over the agent's options for this run"},
@@ -165,7 +169,6 @@ static const struct option options[] = {
 
 static const char *const examples[] = {
     "run demo 'What is 17*23?'",
-    "run demo -c 'And half of it?'",
     "git diff | agentctl run reviewer -",
     "run demo --each prompts.jsonl -j 8 --out answers.jsonl",
     NULL,
@@ -176,10 +179,8 @@ const struct command cmd_run = {
     .synopsis = "NAME [PROMPT | @FILE | - | --each FILE]",
     .summary = "ask an agent; the answer goes to stdout",
     .text = "Without PROMPT, or with -, standard input is the prompt. Without -S or -c the\n"
-            "run has a session of its own. On a terminal the answer is shown as it comes,\n"
-            "elsewhere once it is committed. --each: a line of results for each line that is\n"
-            "a JSON string or {\"prompt\": …, \"session\"?: …, \"id\"?: …}; with --out the same\n"
-            "command goes on after ^C or a crash, and nothing runs twice.",
+            "session is a new one. A line of --each is a JSON string or {\"prompt\": …,\n"
+            "\"session\"?: …, \"id\"?: …}; with --out it goes on after ^C or a crash.",
     .options = options,
     .shared = cli_driving,
     .examples = examples,

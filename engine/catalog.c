@@ -129,7 +129,10 @@ static ag_gate *endpoint_gate(agent_engine *e, const struct ag_agent_obj *obj)
     const struct ag_agent_spec *s = &obj->rec.spec;
     const struct ag_params *p = &obj->params;
     AG_AUTO(ag_buf) name = AG_BUF_INIT(8192);
+    int64_t capacity = ag_limit(&e->limits, AG_LIMIT_ENDPOINT_CONCURRENCY);
 
+    if (obj->vt == NULL && capacity > AG_HOSTED_CONCURRENCY) /* providers that hang must leave threads to tools */
+        capacity = AG_HOSTED_CONCURRENCY;
     if (obj->vt != NULL && obj->vt->plan != NULL && p->max_concurrency == 0 && p->requests_per_minute == 0)
         return NULL;
     ag_buf_str(&name, s->provider);
@@ -138,8 +141,7 @@ static ag_gate *endpoint_gate(agent_engine *e, const struct ag_agent_obj *obj)
     ag_buf_char(&name, ' ');
     ag_buf_str(&name, s->model);
     return ag_schedule_gate(e->schedule, ag_buf_view(&name),
-                            p->max_concurrency > 0 ? p->max_concurrency
-                                                   : ag_limit(&e->limits, AG_LIMIT_ENDPOINT_CONCURRENCY),
+                            p->max_concurrency > 0 ? p->max_concurrency : capacity,
                             p->requests_per_minute > 0 ? p->requests_per_minute
                                                        : ag_limit(&e->limits, AG_LIMIT_ENDPOINT_PER_MINUTE));
 }

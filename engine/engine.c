@@ -11,6 +11,8 @@
 
 #include "engine/base/mem.h"
 #include "engine/live.h"
+#include "engine/cache/policy.h"
+#include "engine/cache/recorder.h"
 #include "engine/coherence.h"
 #include "engine/provider/provider.h"
 #include "engine/run.h"
@@ -90,8 +92,18 @@ static agent_status read_settings(agent_engine *e, const agent_options *o, agent
         e->limits.value[AG_LIMIT_RSS_BYTES] = o->memory_limit_bytes;
     if (o->sample_interval_ms > 0)
         e->limits.value[AG_LIMIT_SAMPLE_INTERVAL_MS] = o->sample_interval_ms;
+    for (int i = 0; o->cache_policy != NULL && i < AG_POLICIES; i++)
+        if (strcmp(o->cache_policy, ag_policy_names[i]) == 0)
+            e->limits.value[AG_LIMIT_CACHE_POLICY] = i;
     e->max_active_runs = ag_limit(&e->limits, AG_LIMIT_ACTIVE_RUNS);
     ag_sampler_interval(&e->sampler, (int)ag_limit(&e->limits, AG_LIMIT_SAMPLE_INTERVAL_MS));
+    if (o->smaps_budget_us != 0)
+        e->limits.value[AG_LIMIT_SMAPS_BUDGET_US] = o->smaps_budget_us > 0 ? o->smaps_budget_us : 0;
+    ag_sampler_smaps_budget(&e->sampler, ag_limit(&e->limits, AG_LIMIT_SMAPS_BUDGET_US));
+    if (o->sample_hwm)
+        e->limits.value[AG_LIMIT_SAMPLE_HWM] = 1;
+    if (ag_limit(&e->limits, AG_LIMIT_SAMPLE_HWM) != 0)
+        ag_sampler_hwm(&e->sampler, o->proc_path);
     if ((e->pressure.limit_bytes = ag_limit(&e->limits, AG_LIMIT_RSS_BYTES)) > 0)
         ag_sampler_watch(&e->sampler, see_rss, &e->pressure);
     return rc;
@@ -118,6 +130,32 @@ static agent_status open_workers(agent_engine *e, int count, agent_error *err)
     return rc;
 }
 
+char *ag_engine_trace_path(const agent_engine *e)
+{
+    const char *wal = ag_store_watch_path(e->store);
+    size_t n = wal == NULL ? 0 : strlen(wal), base = n > 4 ? n - 4 : 0; /* "-wal" */
+    char *path = base == 0 ? NULL : ag_malloc(base + sizeof("-trace"));
+
+    if (path != NULL) {
+        memcpy(path, wal, base);
+        memcpy(path + base, "-trace", sizeof("-trace"));
+    }
+    return path;
+}
+
+/* Somebody may be recording already: what runs from here on is his. */
+static agent_status open_recorder(agent_engine *e, agent_error *err)
+{
+    char *path = ag_engine_trace_path(e);
+
+    e->recorder = ag_recorder_new(e->cache, path, !e->inline_mode);
+    ag_free(path);
+    if (e->recorder == NULL)
+        return ag_fail(err, AGENT_ENOMEM, 0, "open: out of memory");
+    ag_recorder_look(e->recorder, ag_mono_ns(&e->clock));
+    return AGENT_OK;
+}
+
 agent_status agent_open(const agent_options *given, agent_engine **out, agent_error *err)
 {
     agent_options full = AGENT_OPTIONS_INIT;
@@ -139,6 +177,11 @@ agent_status agent_open(const agent_options *given, agent_engine **out, agent_er
     if (o->sample_interval_ms < -1 || o->sample_interval_ms > AG_SAMPLE_MS_MOST) {
         ag_fail(err, AGENT_EINVAL, 0, "open: a sample interval of %d ms is out of range", o->sample_interval_ms);
         ag_hint(err, "1 to %d ms; 0 for the default, -1 for none", AG_SAMPLE_MS_MOST);
+        return AGENT_EINVAL;
+    }
+    if (ag_policy_find(o->cache_policy) == NULL) {
+        ag_fail(err, AGENT_EINVAL, 0, "open: the front cache has no policy '%.40s'", o->cache_policy);
+        ag_hint(err, AG_POLICY_HINT);
         return AGENT_EINVAL;
     }
     if ((e = ag_calloc(1, sizeof(*e))) == NULL)
@@ -166,10 +209,11 @@ agent_status agent_open(const agent_options *given, agent_engine **out, agent_er
     sampler.proc = o->proc_path;
     sampler.interval_ms = e->inspect ? -1 : o->sample_interval_ms;
     sampler.thread = !e->inspect && o->sample_interval_ms >= 0 && (!e->inline_mode || o->sample_interval_ms > 0);
-    sampler.hwm = o->sample_hwm;
     sampler.clock = &e->clock;
     ag_sampler_open(&e->sampler, &sampler);
     ag_pressure_open(&e->pressure, &e->log);
+    ag_notices_open(&e->notices, &e->clock);
+    e->pressure.notices = &e->notices;
 
     e->tool_env = copy_list(o->tool_env);
     e->ca_file = ag_strdup(o->ca_file);
@@ -185,6 +229,7 @@ agent_status agent_open(const agent_options *given, agent_engine **out, agent_er
     if ((rc = open_store(e, o, err)) != AGENT_OK)
         goto fail;
     if (!e->inspect) {
+        e->notices.store = e->store;
         if ((rc = read_settings(e, o, err)) != AGENT_OK)
             goto fail;
         if (e->pressure.limit_bytes > 0 && e->sampler.statm < 0) {
@@ -197,12 +242,15 @@ agent_status agent_open(const agent_options *given, agent_engine **out, agent_er
             goto fail;
         }
         cache.bytes = ag_limit(&e->limits, AG_LIMIT_CACHE_BYTES);
+        cache.policy = ag_policy_names[ag_limit(&e->limits, AG_LIMIT_CACHE_POLICY)];
         cache.change_token = (e->store->vt->caps & AG_STORE_SHARED) != 0 ? ag_engine_change_token : NULL;
         cache.explain = ag_engine_explain;
         cache.ctx = e;
         cache.second_request = 1u << AG_CACHE_RESPONSE; /* most answers are never asked for again */
         if ((rc = ag_cache_new(&cache, &e->cache, err)) == AGENT_OK)
             e->pressure.cache = e->cache;
+        if (rc == AGENT_OK)
+            rc = open_recorder(e, err);
         if (rc != AGENT_OK || (rc = open_workers(e, e->inline_mode ? 1 : workers, err)) != AGENT_OK)
             goto fail;
     }
@@ -226,11 +274,15 @@ void agent_close(agent_engine *e)
     ag_free(e->workers);
     ag_sampler_close(&e->sampler); /* its thread may shrink the cache */
     ag_pressure_close(&e->pressure);
+    ag_notices_flush(&e->notices);
+    ag_recorder_close(e->recorder);
     ag_cache_free(e->cache);
+    ag_recorder_free(e->recorder);
     ag_schedule_free(e->schedule);
     ag_reader_close(e->admin_reader);
     ag_reader_close(e->change_reader);
     ag_store_close(e->store);
+    ag_notices_close(&e->notices);
     while (e->tools != NULL) {
         struct ag_host_tool *t = e->tools;
 
@@ -254,6 +306,7 @@ void agent_close(agent_engine *e)
     (void)pthread_cond_destroy(&e->ended_cond);
     (void)pthread_mutex_destroy(&e->ended_lock);
     ag_flights_drop(&e->flights);
+    ag_spec_memo_drop(&e->spec_memo);
     (void)pthread_mutex_destroy(&e->admin_lock);
     ag_free(e);
 }
@@ -348,7 +401,11 @@ void ag_engine_committed(agent_engine *e, const ag_unit *unit)
             else
                 ag_cache_invalidate_kind(e->cache, AG_CACHE_MEMORY);
             break;
+        case AG_OP_SESSION_RM:
+            ag_cache_invalidate(e->cache, AG_CACHE_TAIL, &op->session_rm.session_id, sizeof(int64_t));
+            break;
         case AG_OP_AGENT_RM:
+            ag_cache_invalidate_kind(e->cache, AG_CACHE_TAIL);
             ag_cache_invalidate_kind(e->cache, AG_CACHE_MEMORY);
             ag_cache_invalidate_kind(e->cache, AG_CACHE_AGENT);
             ag_cache_invalidate_kind(e->cache, AG_CACHE_RESPONSE);
@@ -357,6 +414,14 @@ void ag_engine_committed(agent_engine *e, const ag_unit *unit)
             ag_cache_invalidate(e->cache, AG_CACHE_RESPONSE, op->cache_put.key, sizeof(op->cache_put.key));
             break;
         case AG_OP_CACHE_RM:
+            if (op->cache_rm.range) { /* what the bounds have in common; it may be a little more than went */
+                size_t n = 0;
+
+                while (n < AG_CACHE_KEY_BYTES && op->cache_rm.key[n] == op->cache_rm.last[n])
+                    n++;
+                (void)ag_cache_invalidate_prefix(e->cache, AG_CACHE_RESPONSE, op->cache_rm.key, n);
+                break;
+            }
             if (!op->cache_rm.all) {
                 ag_cache_invalidate(e->cache, AG_CACHE_RESPONSE, op->cache_rm.key, sizeof(op->cache_rm.key));
                 break;
@@ -403,18 +468,26 @@ agent_status ag_engine_writable(const agent_engine *e, const char *what, agent_e
     return ag_fail(err, AGENT_EINVAL, 0, "%s: this engine only inspects (AGENT_OPEN_INSPECT)", what);
 }
 
+/* What a name may hold: 2 anywhere, 1 but not first. */
+static const unsigned char name_bytes[256] = {
+    [32] = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, /* space to / */
+    [48] = 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0, 0, 0, 0, 0, /* 0 to ? */
+    [64] = 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, /* @ to O */
+    [80] = 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0, 0, 0, 2, /* P to _ */
+    [96] = 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, /* ` to o */
+    [112] = 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0, 0, 0, 0, /* p to DEL */
+};
+
 agent_status ag_name_check(const char *what, const char *name, size_t max, agent_error *err)
 {
-    size_t n;
+    size_t n = 0;
 
     if (name == NULL || name[0] == '\0')
         return ag_fail(err, AGENT_EINVAL, 0, "%s: it is empty", what);
-    for (n = 0; name[n] != '\0'; n++) {
-        char c = name[n];
-
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-            (n > 0 && (c == '.' || c == '-')))
-            continue;
+    if (name_bytes[(unsigned char)name[0]] == 2)
+        while (name_bytes[(unsigned char)name[n]] != 0)
+            n++;
+    if (name[n] != '\0') {
         ag_fail(err, AGENT_EINVAL, 0, "%s '%.80s': character %zu is not allowed", what, name, n + 1);
         ag_hint(err, "use letters, digits and . _ - (not . or - first)");
         return AGENT_EINVAL;

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/agent_spec.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/cache/front_cache.h"
@@ -45,7 +46,7 @@ struct ag_worker;
 #define AG_MEMORY_COUNT      64
 #define AG_MEMORY_BYTES      16384
 #define AG_PARALLEL_CALLS    16 /* calls of one run that are out at once */
-#define AG_POOL_THREADS      16
+#define AG_POOL_THREADS      1024 /* of callbacks that block: begun when needed; what limits them are the gates */
 #define AG_POOL_QUEUED       10000
 #define AG_CACHE_BYTES       (INT64_C(64) << 20)
 #define AG_INSTRUCTIONS_MAX  (1u << 20)
@@ -55,6 +56,7 @@ struct ag_worker;
 #define AG_JOURNAL_NS        INT64_C(250000000)
 #define AG_WORK_JOBS         64
 #define AG_QUEUE_AGING_MS    30000
+#define AG_QUEUED_RUNS       1000000
 #define AG_POLL_MS           100 /* a run that waits for another process looks again */
 
 struct ag_host_tool {
@@ -74,7 +76,9 @@ struct agent_engine {
     ag_cache *cache;
     ag_sampler sampler;
     ag_pressure pressure;
+    struct ag_notices notices;
     struct ag_live *live; /* live.h; NULL: nobody else reads the store */
+    struct ag_recorder *recorder; /* of the cache's requests; NULL: it only inspects */
     ag_schedule *schedule;
     struct ag_limits limits; /* set at open */
     bool inspect, inline_mode, durable, heap_accounts;
@@ -92,6 +96,8 @@ struct agent_engine {
     atomic_ulong next_worker;
     atomic_ulong random_state;
     ag_pool *_Atomic pool;
+    void (*take_job)(void *ctx, struct ag_job *job); /* instead of the pool: callbacks in a simulation. NULL: the pool */
+    void *take_job_ctx;
 
     /* agent_work(): work.c */
     atomic_bool is_working, work_hint; /* work_hint: a commit of ours may have made a run ready */
@@ -99,9 +105,11 @@ struct agent_engine {
     atomic_long work_active; /* runs it took that have not left */
     _Atomic uint64_t seen_version; /* of agent_wait_change() */
 
+    struct ag_spec_memo spec_memo;
     pthread_mutex_t admin_lock;
     ag_reader *admin_reader;             /* guarded by admin_lock; opened when first wanted */
     ag_reader *change_reader;            /* of ag_engine_explain(), which the front cache calls one at a time */
+    atomic_uint_least64_t tail_epoch;    /* session_tail.h: commits of others, as far as the front cache follows */
     struct ag_flights flights;
     struct ag_host_tool *tools;          /* guarded by admin_lock; never removed */
     struct ag_host_provider *providers;  /* guarded by admin_lock; never removed */
@@ -119,6 +127,8 @@ agent_status ag_engine_reader(agent_engine *e, ag_reader **out, agent_error *err
 void ag_engine_reader_put(agent_engine *e);
 /* The limits that are kept in the file, over the defaults. An engine that only inspects does it when asked. */
 agent_status ag_engine_read_settings(agent_engine *e, agent_error *err);
+/* Where a recording of the cache's requests would stand. Given: ag_free(). NULL: nowhere, or out of memory. */
+char *ag_engine_trace_path(const agent_engine *e);
 /* Of ag_pressure_level, by a fresh reading where there is a limit; any thread. */
 int ag_pressure_level(agent_engine *e);
 /* 64 random bits; any thread. Not for secrets. */

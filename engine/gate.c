@@ -44,11 +44,12 @@ static void fill_tokens(ag_gate *g, int64_t now_ns)
         g->tokens_at_ns = now_ns;
 }
 
+/* (5): for who came as this class, whatever counts as by now. */
 static bool has_room(const ag_gate *g, int class)
 {
-    int64_t kept = class == 0 ? 0 : g->capacity / 10; /* (5) */
+    int64_t kept = g->capacity / 10, unused = class == 0 || g->high >= kept ? 0 : kept - g->high;
 
-    return g->capacity == 0 || g->inside < g->capacity - kept;
+    return g->capacity == 0 || g->inside + unused < g->capacity;
 }
 
 /* Whether one of this class may enter now, as far as room, time and rate go. */
@@ -57,9 +58,10 @@ static bool may_enter(const ag_gate *g, int class, int64_t now_ns)
     return now_ns >= g->hold_until_ns && (g->per_minute == 0 || g->tokens >= 1) && has_room(g, class);
 }
 
-static void take_place(ag_gate *g)
+static void take_place(ag_gate *g, int class)
 {
     g->inside++;
+    g->high += class == 0;
     if (g->per_minute != 0)
         g->tokens -= 1;
 }
@@ -71,9 +73,9 @@ static int aged_class(const ag_gate *g, const struct ag_waiter *w, int64_t now_n
     return ages >= w->class ? 0 : w->class - (int)ages;
 }
 
-/* Who is next: the best class after aging, of equals the one who came first. Only the heads of the
- * lines are looked at: behind a head nobody has waited longer. */
-static struct ag_waiter *next_waiter(const ag_gate *g, int64_t now_ns, int *out_class)
+/* Who is next of those for whom there is a place: the best class after aging, of equals the one who
+ * came first. Only the heads of the lines are looked at: behind a head nobody has waited longer. */
+static struct ag_waiter *next_waiter(const ag_gate *g, int64_t now_ns)
 {
     struct ag_waiter *best = NULL;
     int best_class = AG_GATE_CLASSES;
@@ -82,7 +84,7 @@ static struct ag_waiter *next_waiter(const ag_gate *g, int64_t now_ns, int *out_
         struct ag_waiter *w = g->first[i];
         int class;
 
-        if (w == NULL)
+        if (w == NULL || !has_room(g, i))
             continue;
         class = aged_class(g, w, now_ns);
         if (class < best_class || (class == best_class && w->seq < best->seq)) {
@@ -90,8 +92,22 @@ static struct ag_waiter *next_waiter(const ag_gate *g, int64_t now_ns, int *out_
             best_class = class;
         }
     }
-    *out_class = best_class;
     return best;
+}
+
+static void join_line(ag_gate *g, struct ag_waiter *w, int64_t now_ns)
+{
+    w->since_ns = now_ns;
+    w->seq = g->next_seq++;
+    w->waiting = true;
+    w->next = NULL;
+    w->prev = g->last[w->class];
+    if (w->prev != NULL)
+        w->prev->next = w;
+    else
+        g->first[w->class] = w;
+    g->last[w->class] = w;
+    g->waiting++;
 }
 
 static void unlink_waiter(ag_gate *g, struct ag_waiter *w)
@@ -113,12 +129,11 @@ static void unlink_waiter(ag_gate *g, struct ag_waiter *w)
 static struct ag_waiter *let_in(ag_gate *g, int64_t now_ns)
 {
     struct ag_waiter *list = NULL, **tail = &list, *w;
-    int class;
 
     fill_tokens(g, now_ns);
-    while ((w = next_waiter(g, now_ns, &class)) != NULL && may_enter(g, class, now_ns)) {
+    while ((w = next_waiter(g, now_ns)) != NULL && may_enter(g, w->class, now_ns)) {
         unlink_waiter(g, w);
-        take_place(g);
+        take_place(g, w->class);
         *tail = w;
         tail = &w->next;
     }
@@ -129,7 +144,7 @@ static int64_t look_again_at(const ag_gate *g, int64_t now_ns)
 {
     int64_t at = 0;
 
-    if (g->waiting == 0)
+    if (next_waiter(g, now_ns) == NULL) /* there is no place: who leaves looks */
         return 0;
     if (g->hold_until_ns > now_ns)
         at = g->hold_until_ns;
@@ -154,42 +169,50 @@ static void tell(struct ag_waiter *list)
 
 /* --- the gate ------------------------------------------------------------------------------------------- */
 
-bool ag_gate_enter(ag_gate *g, struct ag_waiter *w, int64_t now_ns)
+/* Who finds nobody waiting goes in where it may; else it goes to its place in line, and who may go in by
+ * now does, which may be itself: nobody overtakes by coming at the right moment. */
+bool ag_gate_enter(ag_gate *g, struct ag_waiter *w, int64_t now_ns, int64_t *out_at)
 {
+    struct ag_waiter *list = NULL, **at;
     bool in;
 
+    *out_at = 0;
     (void)pthread_mutex_lock(&g->lock);
     fill_tokens(g, now_ns);
-    /* Somebody who waits goes first, unless it is only the places kept for high that are left. */
-    in = may_enter(g, w->class, now_ns) && (g->waiting == 0 || (w->class == 0 && g->first[0] == NULL));
+    in = g->waiting == 0 && may_enter(g, w->class, now_ns);
     if (in) {
-        take_place(g);
+        take_place(g, w->class);
     } else {
-        w->since_ns = now_ns;
-        w->seq = g->next_seq++;
-        w->waiting = true;
-        w->next = NULL;
-        w->prev = g->last[w->class];
-        if (w->prev != NULL)
-            w->prev->next = w;
-        else
-            g->first[w->class] = w;
-        g->last[w->class] = w;
-        g->waiting++;
+        join_line(g, w, now_ns);
+        list = let_in(g, now_ns);
+        for (at = &list; *at != NULL && *at != w; at = &(*at)->next)
+            ;
+        if ((in = *at == w)) {
+            *at = w->next;
+            w->next = NULL;
+        }
+        *out_at = look_again_at(g, now_ns);
     }
     (void)pthread_mutex_unlock(&g->lock);
+    tell(list);
     return in;
 }
 
-void ag_gate_leave(ag_gate *g, int64_t now_ns)
+int64_t ag_gate_leave(ag_gate *g, int class, int64_t now_ns)
 {
-    struct ag_waiter *list;
+    struct ag_waiter *list = NULL;
+    int64_t at = 0;
 
     (void)pthread_mutex_lock(&g->lock);
     g->inside--;
-    list = g->waiting > 0 ? let_in(g, now_ns) : NULL;
+    g->high -= class == 0;
+    if (g->waiting > 0) {
+        list = let_in(g, now_ns);
+        at = look_again_at(g, now_ns);
+    }
     (void)pthread_mutex_unlock(&g->lock);
     tell(list);
+    return at;
 }
 
 bool ag_gate_cancel(ag_gate *g, struct ag_waiter *w)
@@ -204,12 +227,26 @@ bool ag_gate_cancel(ag_gate *g, struct ag_waiter *w)
     return was;
 }
 
-void ag_gate_hold(ag_gate *g, int64_t until_ns)
+int64_t ag_gate_hold(ag_gate *g, int64_t until_ns, int64_t now_ns)
 {
+    int64_t at;
+
     (void)pthread_mutex_lock(&g->lock);
     if (until_ns > g->hold_until_ns)
         g->hold_until_ns = until_ns;
+    at = look_again_at(g, now_ns);
     (void)pthread_mutex_unlock(&g->lock);
+    return at;
+}
+
+int64_t ag_gate_held(ag_gate *g, int64_t now_ns)
+{
+    int64_t until;
+
+    (void)pthread_mutex_lock(&g->lock);
+    until = g->hold_until_ns > now_ns ? g->hold_until_ns : 0;
+    (void)pthread_mutex_unlock(&g->lock);
+    return until;
 }
 
 int64_t ag_gate_tick(ag_gate *g, int64_t now_ns)

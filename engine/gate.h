@@ -10,10 +10,15 @@
  *      entered per minute beyond a burst of one second's worth, at least 1 (0: no such limit).
  *  (2) Inside a class the order is that of arrival.
  *  (3) Aging: who has waited `age_ns` counts one class higher, after twice that two. So nobody
- *      waits for ever, however many of a higher class come (a low one at most 2 age_ns behind
- *      those who were there before that moment).
+ *      waits for ever, however many of a higher class come: who has waited (class) x age_ns, a
+ *      low one 2 age_ns = 20 s, is overtaken by nobody who comes later, except to the places kept
+ *      for class high (5), and goes in as soon as those who came before it have.
  *  (4) A hold (Retry-After) lets nobody in before its time is over.
- *  (5) The last tenth of the capacity, at least one place where there are ten, is for class high.
+ *  (5) A tenth of the capacity, at least one place where there are ten, is for class high alone: what
+ *      of it high ones do not use stays free. Who has waited long does not get it either, or a crowd
+ *      that is always in line would have all places for itself.
+ *  (6) While somebody waits for time alone (a token, the end of a hold), whoever touched the gate
+ *      last was told when to call ag_gate_tick(): one timer stands for all who wait.
  *
  * The arithmetic is pure: time is given. The lock makes it callable from every worker; `granted`
  * is called under no lock, once, on the thread that made room.
@@ -43,6 +48,7 @@ typedef struct ag_gate {
     int64_t capacity, per_minute; /* 0: no limit */
     int64_t age_ns;
     int64_t inside, waiting;
+    int64_t high; /* of those inside, of class high */
     double tokens;
     int64_t tokens_at_ns, hold_until_ns;
     uint64_t next_seq;
@@ -53,13 +59,16 @@ void ag_gate_init(ag_gate *g, int64_t capacity, int64_t per_minute);
 void ag_gate_drop(ag_gate *g);
 /* Changes the limits; who waits is looked at by the next tick. */
 void ag_gate_set(ag_gate *g, int64_t capacity, int64_t per_minute);
-/* True: inside. False: the waiter is in line and borrowed until granted() or ag_gate_cancel(). */
-bool ag_gate_enter(ag_gate *g, struct ag_waiter *w, int64_t now_ns);
-void ag_gate_leave(ag_gate *g, int64_t now_ns);
+/* True: inside. False: the waiter is in line and borrowed until granted() or ag_gate_cancel(). All of
+ * these may let others in. *out_at is when to tick; 0: nobody waits for time alone. */
+bool ag_gate_enter(ag_gate *g, struct ag_waiter *w, int64_t now_ns, int64_t *out_at);
+int64_t ag_gate_leave(ag_gate *g, int class, int64_t now_ns); /* class: as it entered */
 /* True: it was still waiting and is out of the line. False: it was granted. */
 bool ag_gate_cancel(ag_gate *g, struct ag_waiter *w);
-void ag_gate_hold(ag_gate *g, int64_t until_ns);
-/* Lets in who may enter by now. Returns when to look again; 0: only a leave can make room. */
+int64_t ag_gate_hold(ag_gate *g, int64_t until_ns, int64_t now_ns);
+/* When a hold ends; 0: there is none. For who is inside and has not asked yet. */
+int64_t ag_gate_held(ag_gate *g, int64_t now_ns);
+/* Lets in who may enter by now. */
 int64_t ag_gate_tick(ag_gate *g, int64_t now_ns);
 
 #endif

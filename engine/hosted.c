@@ -21,7 +21,7 @@ struct ag_host_job {
     bool cut;
     agent_status status;
     agent_error error;
-    int64_t begun_ns, ended_ns;
+    int64_t begun_ns, ended_ns, after_ms; /* after_ms: as its provider asked; -1: not */
     /* a tool */
     struct agent_tool_call {
         struct ag_host_job *job;
@@ -61,6 +61,7 @@ static struct ag_host_job *job_new(struct ag_worker *w, size_t out_bytes)
     if (j == NULL)
         return NULL;
     j->worker = w;
+    j->after_ms = -1;
     j->account = j->call.heap.account = ag_account_ref(ag_mem_charged());
     j->arena = AG_ARENA_INIT;
     j->out = AG_BUF_INIT(out_bytes);
@@ -72,10 +73,17 @@ static struct ag_host_job *job_new(struct ag_worker *w, size_t out_bytes)
 static agent_status job_submit(struct ag_host_job *j, agent_error *err)
 {
     struct ag_mem_charge was = ag_mem_charge(NULL); /* its threads are no run's */
-    ag_pool *pool = ag_engine_pool(j->worker->engine);
+    agent_engine *e = j->worker->engine;
+    ag_pool *pool;
     agent_status rc;
 
-    j->begun_ns = ag_mono_ns(&j->worker->engine->clock);
+    j->begun_ns = ag_mono_ns(&e->clock);
+    if (e->take_job != NULL) {
+        ag_mem_charge_back(was);
+        e->take_job(e->take_job_ctx, &j->job);
+        return AGENT_OK;
+    }
+    pool = ag_engine_pool(e);
     rc = pool == NULL ? ag_fail(err, AGENT_ENOMEM, 0, "tool pool: out of memory") : ag_pool_submit(pool, &j->job, err);
     ag_mem_charge_back(was);
     return rc;
@@ -268,6 +276,11 @@ void agent_reply_usage(agent_reply *reply, int64_t input_tokens, int64_t output_
     reply->job->answer.output_tokens = output_tokens;
 }
 
+void agent_reply_retry_after(agent_reply *reply, int64_t ms)
+{
+    reply->job->after_ms = ms >= 0 ? ms : -1;
+}
+
 bool agent_reply_cancelled(const agent_reply *reply)
 {
     return atomic_load(&reply->job->let_go);
@@ -285,7 +298,7 @@ static void provider_ended(struct ag_post *post)
         if (j->status != AGENT_OK) {
             if (j->error.status == AGENT_OK)
                 (void)ag_fail(&j->error, j->status, 0, "%s: %s", j->provider->name, agent_status_text(j->status));
-            ag_infer_failed(run, &j->error, agent_status_may_retry(j->status), -1);
+            ag_infer_failed(run, &j->error, agent_status_may_retry(j->status), j->after_ms);
         } else if (j->answer.text.failed != AGENT_OK) {
             (void)ag_fail(&j->error, AGENT_ENOMEM, 0, "%s: out of memory", j->provider->name);
             ag_infer_failed(run, &j->error, false, -1);

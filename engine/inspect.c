@@ -1,4 +1,5 @@
 /* Reading what is kept, and looking after the file. */
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/engine.h"
@@ -151,6 +152,28 @@ agent_status agent_db_check(agent_engine *e, void (*line)(void *ctx, const char 
     return e->store->vt->check(e->store, line, ctx, err);
 }
 
+/* Here and now, in this process: what a larger one pays is in the rows of its runs. */
+static void fact_smaps(agent_engine *e, void (*fact)(void *ctx, const char *name, const char *value), void *ctx)
+{
+    int64_t budget;
+    struct ag_smaps smaps;
+    char text[160];
+    bool is_there;
+
+    if (e->inspect)
+        (void)ag_engine_read_settings(e, NULL);
+    budget = ag_limit(&e->limits, AG_LIMIT_SMAPS_BUDGET_US);
+    is_there = ag_sampler_smaps_now(&e->sampler, &smaps);
+    if (!is_there)
+        (void)snprintf(text, sizeof(text), "none: /proc/self/smaps_rollup cannot be read, so PSS figures are NULL");
+    else if (budget == 0)
+        (void)snprintf(text, sizeof(text), "off: smaps_budget_us is 0");
+    else
+        (void)snprintf(text, sizeof(text), "%s, it takes %lld us of at most %lld (smaps_budget_us)",
+                       smaps.us <= budget ? "where a run begins and ends" : "seldom", (long long)smaps.us, (long long)budget);
+    fact(ctx, "PSS readings", text);
+}
+
 agent_status agent_db_facts(agent_engine *e, void (*fact)(void *ctx, const char *name, const char *value), void *ctx,
                             agent_error *err)
 {
@@ -159,5 +182,6 @@ agent_status agent_db_facts(agent_engine *e, void (*fact)(void *ctx, const char 
     fact(ctx, "memory readings", ag_sampler_rss(&e->sampler, ag_mono_ns(&e->clock)) >= 0
                                      ? "from /proc/self/statm"
                                      : "none: /proc/self/statm cannot be read, so RSS figures are NULL");
+    fact_smaps(e, fact, ctx);
     return e->store->vt->facts(e->store, fact, ctx, err);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/cache/policy.h"
 #include "engine/engine.h"
 #include "engine/provider/provider.h"
 #include "engine/schedule.h"
@@ -10,6 +11,8 @@
 #define DAY_MS   INT64_C(86400000)
 #define MANY     INT64_C(1000000)
 #define GIGABYTE (INT64_C(1) << 30)
+
+static const char *const off_on[] = {"off", "on", NULL};
 
 const struct ag_limit_def ag_limit_defs[AG_LIMIT_COUNT] = {
     [AG_LIMIT_ACTIVE_RUNS] = {"active_runs", "runs", AG_MAX_ACTIVE_RUNS, 1, 10 * MANY, "EBUSY",
@@ -48,15 +51,23 @@ const struct ag_limit_def ag_limit_defs[AG_LIMIT_COUNT] = {
                                "of memories that are sent with every request"},
     [AG_LIMIT_CACHE_BYTES] = {"cache_bytes", "bytes", AG_CACHE_BYTES, 0, 64 * GIGABYTE, "(evicts)",
                               "the front cache, everything counted; --cache-bytes"},
+    [AG_LIMIT_CACHE_POLICY] = {"cache_policy", "policy", 0, 0, AG_POLICIES - 1, "(evicts)",
+                               "which of the front cache's entries goes next; --cache-policy", ag_policy_names},
     [AG_LIMIT_BUSY_TIMEOUT_MS] = {"busy_timeout_ms", "ms", 5000, 1, DAY_MS, "EBUSY",
                                   "a commit waits so long for a stranger's lock"},
     [AG_LIMIT_RSS_BYTES] = {"memory_limit_bytes", "bytes", 0, 0, 1024 * GIGABYTE, "EBUDGET",
                             "RSS at which new runs are refused, the cache shrinks before; 0: any; --memory-limit"},
     [AG_LIMIT_SAMPLE_INTERVAL_MS] = {"sample_interval_ms", "ms", AG_SAMPLE_MS_DEFAULT, 1, AG_SAMPLE_MS_MOST, "(range)",
                                      "between two readings of RSS; --sample-interval"},
+    [AG_LIMIT_SMAPS_BUDGET_US] = {"smaps_budget_us", "us", AG_SMAPS_BUDGET_US, 0, 1000000, "(stops)",
+                                  "what reading PSS may cost where a run begins and ends; 0: never"},
+    [AG_LIMIT_SAMPLE_HWM] = {"sample_hwm", "", 0, 0, 1, "(range)",
+                             "each stage's peak is the kernel's own; what others read (time -v) is then wrong", off_on},
     [AG_LIMIT_WORK_JOBS] = {"work_jobs", "runs", AG_WORK_JOBS, 1, MANY, "(waits)", "runs that work drives at once; -j"},
     [AG_LIMIT_QUEUE_AGING_MS] = {"queue_aging_ms", "ms", AG_QUEUE_AGING_MS, 1, 30 * DAY_MS, "(order)",
                                  "who was queued so long counts one class higher; work --aging"},
+    [AG_LIMIT_QUEUED_RUNS] = {"queued_runs", "runs", AG_QUEUED_RUNS, 1, 1000 * MANY, "EBUSY",
+                              "in the file's queue (run -d) that nobody drives yet; one more is refused"},
     [AG_LIMIT_INPUT_BYTES] = {"input_bytes", "bytes", AGENT_INPUT_MAX, 0, 0, "ETOOBIG", "a prompt"},
     [AG_LIMIT_REQUEST_BYTES] = {"request_bytes", "bytes", AG_CAP_REQUEST_BYTES, 0, 0, "ETOOBIG",
                                 "the body of a request to a provider"},
@@ -101,7 +112,7 @@ agent_status agent_limits(agent_engine *e, void (*fn)(void *ctx, const agent_lim
         const struct ag_limit_def *d = &ag_limit_defs[i];
         agent_limit limit = {.size = sizeof(limit), .name = d->name, .unit = d->unit, .value = e->limits.value[i],
                              .standard = d->standard, .least = d->least, .most = d->most, .error = d->error,
-                             .text = d->text};
+                             .text = d->text, .choices = d->choices};
 
         fn(ctx, &limit);
     }

@@ -18,7 +18,8 @@ enum ag_limit_id {
     AG_LIMIT_TOTAL_MS, AG_LIMIT_RETRIES, AG_LIMIT_TOOL_TIMEOUT_MS, AG_LIMIT_TOOL_OUTPUT_BYTES,
     AG_LIMIT_HISTORY_MESSAGES, AG_LIMIT_HISTORY_BYTES, AG_LIMIT_MEMORY_COUNT, AG_LIMIT_MEMORY_BYTES,
     AG_LIMIT_CACHE_BYTES, AG_LIMIT_BUSY_TIMEOUT_MS, AG_LIMIT_RSS_BYTES, AG_LIMIT_SAMPLE_INTERVAL_MS,
-    AG_LIMIT_WORK_JOBS, AG_LIMIT_QUEUE_AGING_MS,
+    AG_LIMIT_WORK_JOBS, AG_LIMIT_QUEUE_AGING_MS, AG_LIMIT_QUEUED_RUNS, AG_LIMIT_CACHE_POLICY,
+    AG_LIMIT_SMAPS_BUDGET_US, AG_LIMIT_SAMPLE_HWM,
     /* from here on not to be set */
     AG_LIMIT_INPUT_BYTES, AG_LIMIT_REQUEST_BYTES, AG_LIMIT_RESPONSE_BYTES, AG_LIMIT_ARGUMENTS_BYTES, AG_LIMIT_CALLS,
     AG_LIMIT_PARALLEL_CALLS, AG_LIMIT_STEPS, AG_LIMIT_INSTRUCTIONS_BYTES, AG_LIMIT_MEMORY_TEXT_BYTES,
@@ -30,6 +31,7 @@ struct ag_limit_def {
     int64_t standard, least, most; /* most 0: not to be set */
     const char *error;             /* what going over it gives */
     const char *text;
+    const char *const *choices;    /* names of 0 to most; NULL: a number */
 };
 
 extern const struct ag_limit_def ag_limit_defs[AG_LIMIT_COUNT];

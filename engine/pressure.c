@@ -70,6 +70,10 @@ void ag_pressure_see(ag_pressure *p, int64_t rss)
         shrink(p);
     else if (p->cache != NULL && was >= AG_PRESSURE_CACHE && to < AG_PRESSURE_CACHE)
         (void)ag_cache_resize(p->cache, p->cache_bytes, NULL);
+    for (int i = was + 1; p->notices != NULL && i <= to; i++)
+        ag_notice(p->notices, "pressure", i, rss, p->limit_bytes, "%s", steps[i].taken);
+    for (int i = was; p->notices != NULL && i > to; i--)
+        ag_notice(p->notices, "pressure", i - 1, rss, p->limit_bytes, "%s", steps[i].left);
     (void)pthread_mutex_unlock(&p->lock);
     for (int i = was + 1; i <= to; i++)
         tell(p, rss, steps[i].taken);

@@ -80,8 +80,7 @@ struct agent_run {
     /* the worker's lists */
     struct agent_run *prev, *next, *ready_next;
     bool in_ready, in_runs;
-    size_t heap_at; /* place in the timer heap + 1; 0: not in it */
-    int64_t wake_ns;
+    struct ag_timer timer;
 
     /* the permit of the model's endpoint */
     ag_gate *gate;            /* where it stands or is inside; NULL: neither */
@@ -108,6 +107,9 @@ struct agent_run {
     struct ag_stage_row *rows; /* ended stages, not yet in a transaction; in the arena */
     size_t row_count, row_room;
     int64_t rss_peak;
+    uint64_t sampled_from;           /* mark of the sampler's series when it began */
+    const struct ag_sample *samples; /* for its last transaction; in the arena */
+    size_t sample_count;
 
     /* what it is */
     struct ag_op *create;  /* RUN_CREATE or RUN_CLAIM */
@@ -129,6 +131,10 @@ struct agent_run {
     struct ag_params params; /* with the run's own options laid over */
     struct ag_msg *messages; /* history and this turn, oldest first; in the arena */
     size_t message_count, message_room;
+    size_t history_count; /* of messages: those of earlier runs */
+    struct ag_value *tail; /* their texts, where they came from memory */
+    uint64_t tail_epoch;
+    struct ag_tail_limits { size_t messages, bytes; } tail_limits; /* 0: there is no history to ask for */
     int appended; /* messages this run put into the file */
 
     /* the model */
@@ -173,6 +179,7 @@ struct ag_outcome {
 void ag_run_drive(struct agent_run *run);
 void ag_run_move(struct agent_run *run, enum ag_stage stage);
 void ag_stage_end(struct agent_run *run); /* its row goes to run->rows */
+void ag_run_take_samples(struct agent_run *run); /* what the sampler read meanwhile, where that is more than a point */
 int64_t ag_run_now(struct agent_run *run);    /* reads the clock */
 int64_t ag_run_unix_ms(const struct agent_run *run); /* of now_ns */
 
@@ -190,7 +197,7 @@ struct ag_run_unit *ag_run_unit_take(struct agent_run *run);
 /* --- run_gate.c: permits. True: inside. False: it waits, and will be made ready. */
 bool ag_run_enter(struct agent_run *run, ag_gate *gate);
 void ag_run_leave(struct agent_run *run);                /* out of the line, or out of the gate; nothing where neither */
-int64_t ag_run_gate_tick(struct agent_run *run);         /* monotonic time to look again; 0: none */
+void ag_run_hold(struct agent_run *run, int64_t until_ns); /* nobody enters the gate it is in before that time */
 bool ag_call_enter(struct ag_run_call *c);
 void ag_call_leave(struct ag_run_call *c);
 
@@ -236,6 +243,9 @@ void ag_outcome_free(const struct ag_outcome *o);
 
 /* --- run_api.c */
 struct agent_run *ag_run_new(agent_engine *e, struct ag_worker *w);
+/* One that is to be created, its texts copied into it, as of that time. NULL: out of memory. */
+struct agent_run *ag_run_of_request(agent_engine *e, struct ag_worker *w, const struct ag_op_run_create *create,
+                                    int64_t timeout_ms, int64_t queued_ns);
 void ag_run_unref(struct agent_run *run);
 bool ag_run_append_message(struct agent_run *run, const struct ag_msg *m); /* false: out of memory */
 

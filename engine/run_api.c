@@ -9,6 +9,7 @@
 #include "engine/base/mem.h"
 #include "engine/base/utf8.h"
 #include "engine/run.h"
+#include "engine/ticket.h"
 
 struct agent_run *ag_run_new(agent_engine *e, struct ag_worker *w)
 {
@@ -94,12 +95,11 @@ static void start(struct agent_run *run)
     ag_worker_post(run->worker, &run->post);
 }
 
-static agent_status admit(agent_engine *e, agent_event_fn on_event, void *ctx, struct agent_run **out,
-                          agent_error *err)
+/* A place among the runs this engine holds. */
+static agent_status admit(agent_engine *e, agent_error *err)
 {
-    struct agent_run *run;
-
     if (ag_pressure_level(e) >= AG_PRESSURE_FULL) {
+        ag_notices_flush(&e->notices);
         ag_fail(err, AGENT_EBUDGET, 0, "start run: the process holds %lld bytes, the limit is %lld (memory_limit)",
                 (long long)atomic_load(&e->sampler.rss_bytes), (long long)e->pressure.limit_bytes);
         ag_hint(err, "wait for runs to end, or give a larger memory limit");
@@ -112,21 +112,26 @@ static agent_status admit(agent_engine *e, agent_event_fn on_event, void *ctx, s
         ag_hint(err, "wait for runs to end, or open the engine with a larger max_active_runs");
         return AGENT_EBUSY;
     }
-    if ((run = ag_run_new(e, pick_worker(e))) == NULL) {
-        (void)atomic_fetch_sub(&e->active_runs, 1);
-        return ag_fail(err, AGENT_ENOMEM, 0, "start run: out of memory");
-    }
-    run->on_event = on_event;
-    run->event_ctx = ctx;
-    *out = run;
     return AGENT_OK;
 }
 
-static agent_status refuse(struct agent_run *run, agent_status rc)
+/* run may be NULL. */
+static agent_status no_memory(agent_engine *e, struct agent_run *run, const char *what, agent_error *err)
 {
-    (void)atomic_fetch_sub(&run->engine->active_runs, 1);
+    (void)atomic_fetch_sub(&e->active_runs, 1);
     ag_run_unref(run);
-    return rc;
+    return ag_fail(err, AGENT_ENOMEM, 0, "%s: out of memory", what);
+}
+
+/* A handle is a ticket, whatever it is called outside. */
+static struct ag_ticket *ticket_of(agent_run *handle)
+{
+    return (struct ag_ticket *)(void *)handle;
+}
+
+static agent_run *handle_of(struct ag_ticket *t)
+{
+    return (agent_run *)(void *)t;
 }
 
 static agent_status check_text(const char *what, struct ag_str text, agent_error *err)
@@ -161,6 +166,8 @@ static agent_status check_request(agent_engine *e, const agent_run_request *q, c
         return rc;
     if (memchr(q->input, '\0', q->input_bytes) != NULL)
         return ag_fail(err, AGENT_EINVAL, 0, "%s: the prompt holds a NUL byte", what);
+    if (q->on_busy != AGENT_ON_BUSY_QUEUE && q->on_busy != AGENT_ON_BUSY_FAIL)
+        return ag_fail(err, AGENT_EINVAL, 0, "%s: on_busy is %d, not one of agent_on_busy", what, q->on_busy);
     if (q->session_name != NULL &&
         (rc = ag_name_check("session name", q->session_name, AGENT_NAME_MAX, err)) != AGENT_OK)
         return rc;
@@ -193,6 +200,8 @@ static void fill_create(agent_engine *e, const agent_run_request *q, int64_t now
     c->priority = q->priority > 0 ? 1 : q->priority < 0 ? -1 : 0;
     c->queued_at_ms = now_ms;
     c->deadline_at_ms = q->timeout_ms > 0 ? now_ms + q->timeout_ms : 0;
+    c->not_behind = q->on_busy == AGENT_ON_BUSY_FAIL;
+    c->most_queued = ag_limit(&e->limits, AG_LIMIT_QUEUED_RUNS);
 }
 
 /* Makes *s a copy in the run's arena; false: out of memory. */
@@ -204,44 +213,82 @@ static bool keep(struct agent_run *run, struct ag_str *s)
     return absent || s->p != NULL;
 }
 
+struct agent_run *ag_run_of_request(agent_engine *e, struct ag_worker *w, const struct ag_op_run_create *create,
+                                    int64_t timeout_ms, int64_t queued_ns)
+{
+    struct agent_run *run = ag_run_new(e, w);
+    struct ag_op_run_create *c;
+    struct ag_mem_charge was;
+    bool kept;
+
+    if (run == NULL)
+        return NULL;
+    run->queued_ns = queued_ns;
+    was = ag_mem_charge(run->account);
+    run->create = ag_arena_zalloc(&run->arena, sizeof(*run->create));
+    if ((kept = run->create != NULL)) {
+        run->create->kind = AG_OP_RUN_CREATE;
+        c = &run->create->run_create;
+        *c = *create;
+        kept = keep(run, &c->agent_name) && keep(run, &c->input) && keep(run, &c->options) &&
+               keep(run, &c->idempotency_key) && keep(run, &c->session_name);
+        run->input = c->input;
+        run->options = c->options;
+        run->priority = c->priority;
+        c->claim = true;
+        c->queued_at_ms = (queued_ns + run->unix_less_mono_ns) / 1000000;
+        c->deadline_at_ms = timeout_ms > 0 ? c->queued_at_ms + timeout_ms : 0;
+        run->deadline_ns = timeout_ms > 0 ? queued_ns + timeout_ms * 1000000 : 0;
+    }
+    ag_mem_charge_back(was);
+    if (!kept) {
+        ag_run_unref(run);
+        return NULL;
+    }
+    return run;
+}
+
+/* Whether it may have to stand in line before anything else; then it is small until it need not. */
+static bool may_wait(agent_engine *e, const struct ag_op_run_create *create)
+{
+    bool known;
+    const ag_gate *gate;
+
+    if (create->not_behind) /* it hears at once whether it may go */
+        return false;
+    gate = ag_schedule_hint(e->schedule, create->agent_name, &known);
+    return gate != NULL || !known;
+}
+
 agent_status agent_run_start(agent_engine *e, const agent_run_request *q, agent_run **out, agent_error *err)
 {
-    struct ag_op_run_create *c;
-    struct agent_run *run = NULL;
-    struct ag_mem_charge was;
+    struct ag_op_run_create create = {.claim = true};
+    struct agent_run *run;
+    struct ag_ticket *t;
     agent_status rc;
 
     if (e == NULL || q == NULL || q->size < sizeof(*q) || out == NULL)
         return ag_fail(err, AGENT_EINVAL, 0, "start run: engine, request (with its size) and out are needed");
-    if ((rc = check_request(e, q, "start run", err)) != AGENT_OK ||
-        (rc = admit(e, q->on_event, q->ctx, &run, err)) != AGENT_OK)
+    if ((rc = check_request(e, q, "start run", err)) != AGENT_OK || (rc = admit(e, err)) != AGENT_OK)
         return rc;
-    was = ag_mem_charge(run->account);
-    run->create = ag_arena_zalloc(&run->arena, sizeof(*run->create));
-    if (run->create == NULL)
-        goto no_memory;
-    run->create->kind = AG_OP_RUN_CREATE;
-    c = &run->create->run_create;
-    fill_create(e, q, ag_run_unix_ms(run), c);
-    if (!keep(run, &c->agent_name) || !keep(run, &c->input) || !keep(run, &c->options) ||
-        !keep(run, &c->idempotency_key) || !keep(run, &c->session_name))
-        goto no_memory;
-    run->input = c->input;
-    run->options = c->options;
-    run->priority = c->priority;
-    if (q->timeout_ms > 0)
-        run->deadline_ns = run->queued_ns + q->timeout_ms * 1000000;
-    c->claim = true;
+    fill_create(e, q, 0, &create);
+    if (may_wait(e, &create)) {
+        if ((t = ag_ticket_new(e, pick_worker(e), q, &create)) == NULL)
+            return no_memory(e, NULL, "start run", err);
+        *out = handle_of(t);
+        ag_ticket_start(t);
+        return AGENT_OK;
+    }
+    run = ag_run_of_request(e, pick_worker(e), &create, q->timeout_ms, ag_mono_ns(&e->clock));
+    if (run == NULL || (t = ag_ticket_of(run)) == NULL)
+        return no_memory(e, run, "start run", err);
+    run->on_event = q->on_event;
+    run->event_ctx = q->ctx;
     run->no_stream = q->no_stream;
-    ag_mem_charge_back(was);
     (void)atomic_fetch_add(&run->refs, 1);
-    *out = run;
+    *out = handle_of(t);
     start(run);
     return AGENT_OK;
-
-no_memory:
-    ag_mem_charge_back(was);
-    return refuse(run, ag_fail(err, AGENT_ENOMEM, 0, "start run: out of memory"));
 }
 
 agent_status agent_run_enqueue(agent_engine *e, const agent_run_request *q, agent_run_id *out_run, agent_error *err)
@@ -268,27 +315,31 @@ agent_status agent_run_enqueue(agent_engine *e, const agent_run_request *q, agen
 static agent_status resume(agent_engine *e, agent_run_id id, bool force, agent_event_fn on_event, void *ctx,
                            agent_run **out, agent_error *err)
 {
-    struct agent_run *run = NULL;
+    struct agent_run *run;
+    struct ag_ticket *t;
     struct ag_mem_charge was;
     agent_status rc;
 
     if (e == NULL || out == NULL || id.id <= 0)
         return ag_fail(err, AGENT_EINVAL, 0, "resume: engine, run and out are needed");
-    if ((rc = ag_engine_writable(e, "resume", err)) != AGENT_OK ||
-        (rc = admit(e, on_event, ctx, &run, err)) != AGENT_OK)
+    if ((rc = ag_engine_writable(e, "resume", err)) != AGENT_OK || (rc = admit(e, err)) != AGENT_OK)
         return rc;
+    if ((run = ag_run_new(e, pick_worker(e))) == NULL)
+        return no_memory(e, NULL, "resume", err);
     was = ag_mem_charge(run->account);
     run->create = ag_arena_zalloc(&run->arena, sizeof(*run->create));
     ag_mem_charge_back(was);
-    if (run->create == NULL)
-        return refuse(run, ag_fail(err, AGENT_ENOMEM, 0, "resume: out of memory"));
+    if (run->create == NULL || (t = ag_ticket_of(run)) == NULL)
+        return no_memory(e, run, "resume", err);
+    run->on_event = on_event;
+    run->event_ctx = ctx;
     run->create->kind = AG_OP_RUN_CLAIM;
     run->create->run_claim.run_id = id.id;
     run->create->run_claim.force = run->force = force;
     run->run_id = id.id;
     run->resume = run->created = true;
     (void)atomic_fetch_add(&run->refs, 1);
-    *out = run;
+    *out = handle_of(t);
     start(run);
     return AGENT_OK;
 }
@@ -305,29 +356,39 @@ agent_status agent_run_resume_force(agent_engine *e, agent_run_id id, agent_even
     return resume(e, id, true, on_event, ctx, out, err);
 }
 
-static agent_status ended(agent_run *run, const agent_run_result **out)
+/* Its run, where that has ended; else NULL. */
+static const struct agent_run *ended_run(struct ag_ticket *t)
+{
+    const struct agent_run *run = atomic_load_explicit(&t->run, memory_order_acquire);
+
+    return run != NULL && atomic_load_explicit(&run->ended, memory_order_acquire) ? run : NULL;
+}
+
+static agent_status ended(const struct agent_run *run, const agent_run_result **out)
 {
     if (out != NULL)
         *out = &run->outcome->result;
     return AGENT_OK;
 }
 
-agent_status agent_run_wait(agent_run *run, int64_t timeout_ms, const agent_run_result **out, agent_error *err)
+agent_status agent_run_wait(agent_run *handle, int64_t timeout_ms, const agent_run_result **out, agent_error *err)
 {
+    struct ag_ticket *t = ticket_of(handle);
+    const struct agent_run *run;
     agent_engine *e;
     int64_t until;
 
-    if (run == NULL)
+    if (t == NULL)
         return ag_fail(err, AGENT_EINVAL, 0, "wait: no run");
-    e = run->engine;
-    if (atomic_load_explicit(&run->ended, memory_order_acquire))
+    e = t->engine;
+    if ((run = ended_run(t)) != NULL)
         return ended(run, out);
     until = timeout_ms < 0 ? INT64_MAX : ag_mono_ns(&e->clock) + timeout_ms * 1000000;
     if (e->inline_mode) {
-        while (!atomic_load_explicit(&run->ended, memory_order_acquire)) {
+        while (ended_run(t) == NULL) {
             int64_t left = until == INT64_MAX ? -1 : (until - ag_mono_ns(&e->clock)) / 1000000;
 
-            (void)ag_worker_turn(run->worker, until == INT64_MAX ? -1 : left > 0 ? left : 0);
+            (void)ag_worker_turn(e->workers[0], until == INT64_MAX ? -1 : left > 0 ? left : 0);
             if (until != INT64_MAX && ag_mono_ns(&e->clock) >= until)
                 break;
         }
@@ -342,7 +403,7 @@ agent_status agent_run_wait(agent_run *run, int64_t timeout_ms, const agent_run_
             at.tv_nsec -= 1000000000;
         }
         (void)pthread_mutex_lock(&e->ended_lock);
-        while (!atomic_load_explicit(&run->ended, memory_order_acquire)) {
+        while (ended_run(t) == NULL) {
             if (timeout_ms < 0)
                 (void)pthread_cond_wait(&e->ended_cond, &e->ended_lock);
             else if (pthread_cond_timedwait(&e->ended_cond, &e->ended_lock, &at) == ETIMEDOUT)
@@ -350,25 +411,33 @@ agent_status agent_run_wait(agent_run *run, int64_t timeout_ms, const agent_run_
         }
         (void)pthread_mutex_unlock(&e->ended_lock);
     }
-    if (atomic_load_explicit(&run->ended, memory_order_acquire))
+    if ((run = ended_run(t)) != NULL)
         return ended(run, out);
     return ag_fail(err, AGENT_ETIMEDOUT, 0, "wait: the run has not ended within %lld ms", (long long)timeout_ms);
 }
 
-void agent_run_cancel(agent_run *run)
+void agent_run_cancel(agent_run *handle)
 {
-    if (run == NULL)
+    struct ag_ticket *t = ticket_of(handle);
+    struct agent_run *run;
+    struct ag_worker *w;
+
+    if (t == NULL)
         return;
-    atomic_store(&run->cancel, 1);
-    if (atomic_load(&run->ended))
-        return; /* the worker may be gone */
-    atomic_store(&run->worker->cancel_asked, true);
-    ag_worker_wake(run->worker);
+    atomic_store(&t->cancel, 1);
+    if ((run = atomic_load(&t->run)) != NULL) { /* after: ticket.h (3) */
+        atomic_store(&run->cancel, 1);
+        if (atomic_load(&run->ended))
+            return; /* the worker may be gone */
+    }
+    w = run != NULL ? run->worker : t->worker;
+    atomic_store(&w->cancel_asked, true);
+    ag_worker_wake(w);
 }
 
-void agent_run_free(agent_run *run)
+void agent_run_free(agent_run *handle)
 {
-    ag_run_unref(run);
+    ag_ticket_unref(ticket_of(handle));
 }
 
 agent_status agent_drive(agent_engine *e, int64_t timeout_ms, agent_error *err)
@@ -398,6 +467,9 @@ agent_status agent_cancel(agent_engine *e, agent_run_id id, agent_error *err)
         return ag_wrap(err, rc, "cancel");
     for (int i = 0; i < e->worker_count; i++) /* where it is ours, its flag is looked up at once */
         ag_worker_wake(e->workers[i]);
+    ag_worker_wake_run(e, id.id); /* or, while it waits for its turn, its row */
+    if (op.run_cancel.out_next_run_id != 0)
+        ag_worker_wake_run(e, op.run_cancel.out_next_run_id);
     return AGENT_OK;
 }
 

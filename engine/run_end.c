@@ -12,6 +12,7 @@
 
 #include "engine/base/mem.h"
 #include "engine/response_cache.h"
+#include "engine/session_tail.h"
 #include "engine/work.h"
 
 enum { PHASE_STOP, PHASE_OUT, PHASE_COMMIT };
@@ -126,6 +127,7 @@ static bool add_finish(struct agent_run *run, struct ag_run_unit *u)
     if (!add_step_end(run, u) || (run->final_status == AG_RUN_SUCCEEDED && !add_answer(run, u)))
         return false;
     ag_stage_end(run);
+    ag_run_take_samples(run);
     ag_run_add_stages(run, u);
     ag_response_ride(run, u);
     if ((op = ag_run_op(run, u, AG_OP_RUN_FINISH)) == NULL)
@@ -152,6 +154,7 @@ static enum ag_next submit_last(struct agent_run *run)
     static const agent_error no_memory = {AGENT_ENOMEM, 0, "out of memory", ""};
 
     give_back(run);
+    ag_notices_flush(&run->engine->notices);
     u = ag_run_unit_new(run);
     if (u == NULL || !(run->claimed ? add_finish(run, u) : add_cancel(run, u))) {
         ag_run_unit_free(u);
@@ -190,9 +193,12 @@ enum ag_next ag_step_reclaim(struct agent_run *run)
         for (const struct ag_op *op = u->unit.first; op != NULL; op = op->next)
             if (op->kind == AG_OP_RUN_FINISH)
                 next = op->run_finish.out_next_run_id;
+            else if (op->kind == AG_OP_RUN_CANCEL)
+                next = op->run_cancel.out_next_run_id;
         ag_run_unit_free(u);
         if (!run->claimed)
             run->final_status = AG_RUN_CANCELLED;
+        ag_tail_keep(run); /* before anybody is told: the next turn may begin at once */
         ag_run_finish(run);
         if (next != 0) {
             ag_worker_wake_run(run->engine, next);
@@ -284,6 +290,8 @@ void ag_run_settle(struct agent_run *run)
     ag_run_leave(run);
     ag_value_put(run->agent != NULL ? &run->agent->head : NULL);
     run->agent = NULL;
+    ag_value_put(run->tail);
+    run->tail = NULL;
     run->worker->lingering--;
     ag_run_unref(run);
 }

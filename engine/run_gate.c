@@ -3,7 +3,8 @@
  * answer is complete; each later request of it enters anew. A call enters the gate of its tool.
  *
  * A permit may be granted by whichever thread makes room; the news comes to the run's worker by its
- * inbox. Until that message is back the run is not freed.
+ * inbox. Until that message is back the run is not freed. Who waits has no timer: the worker that
+ * touched the gate last looks at it again when it is time (gate.h (6)).
  */
 #include "engine/run.h"
 
@@ -35,6 +36,8 @@ static void run_granted(struct ag_waiter *w)
 
 bool ag_run_enter(struct agent_run *run, ag_gate *gate)
 {
+    int64_t at;
+
     if (run->gate == gate && (run->inside || gate == NULL))
         return true;
     if (run->gate_out)
@@ -47,17 +50,18 @@ bool ag_run_enter(struct agent_run *run, ag_gate *gate)
     run->waiter.class = class_of(run);
     run->waiter.granted = run_granted;
     run->gate_out = true; /* before: the grant may come at once, from another thread */
-    if (ag_gate_enter(gate, &run->waiter, run->now_ns)) {
+    if (ag_gate_enter(gate, &run->waiter, run->now_ns, &at)) {
         run->gate_out = false;
         run->inside = true;
     }
+    ag_worker_gates_at(run->worker, at);
     return run->inside;
 }
 
 void ag_run_leave(struct agent_run *run)
 {
     if (run->inside)
-        ag_gate_leave(run->gate, ag_mono_ns(&run->engine->clock));
+        ag_worker_gates_at(run->worker, ag_gate_leave(run->gate, run->waiter.class, ag_mono_ns(&run->engine->clock)));
     else if (run->gate_out && ag_gate_cancel(run->gate, &run->waiter))
         run->gate_out = false;
     else if (run->gate_out)
@@ -66,9 +70,10 @@ void ag_run_leave(struct agent_run *run)
     run->gate = NULL;
 }
 
-int64_t ag_run_gate_tick(struct agent_run *run)
+void ag_run_hold(struct agent_run *run, int64_t until_ns)
 {
-    return run->gate_out ? ag_gate_tick(run->gate, run->now_ns) : 0;
+    if (run->gate != NULL)
+        ag_worker_gates_at(run->worker, ag_gate_hold(run->gate, until_ns, run->now_ns));
 }
 
 /* --- a tool --------------------------------------------------------------------------------------------- */
@@ -98,6 +103,8 @@ static void call_granted(struct ag_waiter *w)
 bool ag_call_enter(struct ag_run_call *c)
 {
     struct agent_run *run = c->run;
+    int64_t at;
+    bool in;
 
     if (c->inside || c->tool->gate == NULL)
         return true;
@@ -105,7 +112,9 @@ bool ag_call_enter(struct ag_run_call *c)
     c->waiter.granted = call_granted;
     c->state = AG_CALL_LINE;
     run->calls_out++; /* the news of it is out */
-    if (!ag_gate_enter(c->tool->gate, &c->waiter, ag_mono_ns(&run->engine->clock)))
+    in = ag_gate_enter(c->tool->gate, &c->waiter, ag_mono_ns(&run->engine->clock), &at);
+    ag_worker_gates_at(run->worker, at);
+    if (!in)
         return false;
     run->calls_out--;
     c->state = AG_CALL_NEW;
@@ -117,7 +126,8 @@ void ag_call_leave(struct ag_run_call *c)
 {
     if (c->inside) {
         c->inside = false;
-        ag_gate_leave(c->tool->gate, ag_mono_ns(&c->run->engine->clock));
+        ag_worker_gates_at(c->run->worker,
+                           ag_gate_leave(c->tool->gate, c->waiter.class, ag_mono_ns(&c->run->engine->clock)));
     } else if (c->state == AG_CALL_LINE && ag_gate_cancel(c->tool->gate, &c->waiter)) {
         c->run->calls_out--;
         c->state = AG_CALL_NEW;

@@ -216,10 +216,13 @@ enum ag_next ag_step_prepare(struct agent_run *run)
         is_hit = look == AG_LOOK_HIT;
     }
     if (!is_hit && !ag_run_enter(run, run->fallback_at == 0 ? run->agent->gate : NULL)) {
-        run->retry_at_ns = ag_run_gate_tick(run);
+        run->retry_at_ns = 0;
         return AG_NEXT_WAIT;
     }
-    run->retry_at_ns = 0;
+    /* Its permit may be older than a hold: a commit can lie between them. */
+    run->retry_at_ns = !is_hit && run->gate != NULL ? ag_gate_held(run->gate, run->now_ns) : 0;
+    if (run->retry_at_ns != 0)
+        return AG_NEXT_WAIT;
     if (run->tries == 0)
         run->tries = 1;
     if (!begin_step(run)) {
@@ -310,8 +313,8 @@ static enum ag_next failed(struct agent_run *run)
     int64_t ms = retry ? backoff_ms(run, run->infer->after_ms) : 0;
     agent_event event = {.type = AGENT_EVENT_RETRY, .text = e->text, .text_bytes = strlen(e->text), .delay_ms = ms};
 
-    if (run->infer->retry && run->infer->after_ms >= 0 && run->gate != NULL) /* for all runs of this endpoint */
-        ag_gate_hold(run->gate, ag_run_now(run) + run->infer->after_ms * 1000000);
+    if (run->infer->retry && run->infer->after_ms >= 0) /* for all runs of this endpoint */
+        ag_run_hold(run, ag_run_now(run) + run->infer->after_ms * 1000000);
     ag_infer_stop(run);
     ag_run_leave(run);
     drop_reply(run);

@@ -1,11 +1,11 @@
 /*
- * LOAD: the agent version the run is pinned to, its memories, the window of the session's history,
- * and, where the run was begun before, how far it had come.
+ * LOAD: the agent version the run is pinned to, its memories, the window of the session's history
+ * (from memory where the turn before ran here), and, where the run was begun before, how far it had come.
  */
 #include <string.h>
 
 #include "engine/base/mem.h"
-#include "engine/run.h"
+#include "engine/session_tail.h"
 
 static bool add_stored(struct agent_run *run, const struct ag_message *m)
 {
@@ -22,6 +22,7 @@ static agent_status add_history(struct agent_run *run, agent_error *err)
 {
     struct ag_message_list list = {NULL, 0};
     const struct ag_limits *l = &run->engine->limits;
+    bool is_kept;
     int64_t messages = run->params.history_messages >= 0 ? run->params.history_messages
                                                          : ag_limit(l, AG_LIMIT_HISTORY_MESSAGES);
     int64_t bytes = run->params.history_bytes >= 0 ? run->params.history_bytes : ag_limit(l, AG_LIMIT_HISTORY_BYTES);
@@ -29,6 +30,9 @@ static agent_status add_history(struct agent_run *run, agent_error *err)
 
     if (run->input_seq <= 1 || messages == 0 || bytes == 0)
         return AGENT_OK;
+    rc = ag_tail_use(run, (struct ag_tail_limits){(size_t)messages, (size_t)bytes}, &is_kept, err);
+    if (rc != AGENT_OK || is_kept)
+        return rc;
     rc = ag_reader_tail(run->worker->reader, run->session_id, run->input_seq,
                         (size_t)messages, (size_t)bytes, &run->arena, &list, err);
     if (rc != AGENT_OK)
@@ -126,6 +130,7 @@ static agent_status load(struct agent_run *run, bool *to_tools, agent_error *err
     }
     if ((rc = add_history(run, err)) != AGENT_OK)
         return rc;
+    run->history_count = run->message_count;
     if (run->resume)
         return resume(run, &rec, to_tools, err);
     {

@@ -15,12 +15,15 @@
 enum { PHASE_NEW, PHASE_COMMIT, PHASE_PARKED, PHASE_EXISTING, PHASE_GATE };
 
 #define LOOK_AGAIN_NS INT64_C(1000000000) /* a dead owner makes no commit that would wake us */
+#define LOOK_APART_NS INT64_C(200000)     /* where memory is short: 5,000 looks a second, however many wait */
 
-static enum ag_next park(struct agent_run *run)
+/* By us: whichever run of ours is before it names it when it ends (ag_worker_wake_run), so that a long
+ * line of turns costs nothing while it stands. What others have ends unheard where they die. */
+static enum ag_next park(struct agent_run *run, bool by_us)
 {
     ag_run_leave(run); /* a permit is not for waiting with */
     run->phase = PHASE_PARKED;
-    run->retry_at_ns = ag_mono_ns(&run->engine->clock) + LOOK_AGAIN_NS;
+    run->retry_at_ns = by_us ? 0 : ag_mono_ns(&run->engine->clock) + LOOK_AGAIN_NS;
     return AG_NEXT_WAIT;
 }
 
@@ -51,7 +54,7 @@ static enum ag_next drive_before(struct agent_run *run, int64_t run_id)
     ag_mem_charge_back(was);
     if (before == NULL || before->create == NULL) {
         ag_run_unref(before);
-        return park(run);
+        return park(run, false);
     }
     (void)atomic_fetch_add(&e->active_runs, 1);
     before->create->kind = AG_OP_RUN_CLAIM;
@@ -65,7 +68,7 @@ static enum ag_next drive_before(struct agent_run *run, int64_t run_id)
     return AG_NEXT_WAIT;
 }
 
-static enum ag_next blocked(struct agent_run *run, enum ag_blocked why, int64_t by)
+static enum ag_next blocked(struct agent_run *run, enum ag_blocked why, int64_t by, bool by_us)
 {
     /* The one we drove already and that still is before us gets time: somebody else may have it. */
     if (why == AG_BLOCKED_CLAIMABLE && by != run->drove && ag_worker_find(run->worker, by) == NULL) {
@@ -73,7 +76,7 @@ static enum ag_next blocked(struct agent_run *run, enum ag_blocked why, int64_t 
         return drive_before(run, by);
     }
     run->drove = 0;
-    return park(run);
+    return park(run, by_us);
 }
 
 /* From here on it is claimed again as an existing run. */
@@ -114,10 +117,11 @@ static enum ag_next created(struct agent_run *run)
     {
         enum ag_blocked why = c->out_blocked;
         int64_t by = c->out_blocked_by;
+        bool by_us = c->out_blocked_by_us;
 
         ag_tell_start(run);
         become_claim(run);
-        return blocked(run, why, by);
+        return blocked(run, why, by, by_us);
     }
 }
 
@@ -164,7 +168,7 @@ static enum ag_next claimed(struct agent_run *run)
         return AG_NEXT_DONE;
     }
     if (!got.out_claimed)
-        return blocked(run, got.out_blocked, got.out_blocked_by);
+        return blocked(run, got.out_blocked, got.out_blocked_by, got.out_blocked_by_us);
     run->claimed = run->created = true;
     run->attempt = got.out_attempt;
     run->input_seq = run->last_seq = got.out_input_seq;
@@ -200,6 +204,7 @@ static enum ag_next existing(struct agent_run *run)
     run->input_tokens = rec.input_tokens;
     run->output_tokens = rec.output_tokens;
     run->attempt = rec.attempt;
+    run->cache_hit = rec.cache_hit;
     run->queue_us = rec.queue_us > 0 ? rec.queue_us : 0;
     run->wall_us = rec.wall_us > 0 ? rec.wall_us : 0;
     ag_buf_str(&run->answer, rec.output);
@@ -223,20 +228,20 @@ enum ag_next ag_step_queue(struct agent_run *run)
         }
         /* fall through */
     case PHASE_GATE: { /* nothing is in the file yet, nothing is loaded: a run that waits here is small */
-        ag_gate *gate = run->create->kind == AG_OP_RUN_CREATE
-                            ? ag_schedule_hint(run->engine->schedule, run->create->run_create.agent_name)
-                            : NULL;
+        ag_gate *gate = run->create->kind == AG_OP_RUN_CREATE && !run->create->run_create.not_behind
+                            ? ag_schedule_hint(run->engine->schedule, run->create->run_create.agent_name, NULL)
+                            : NULL; /* one that will not wait behind others hears so at once */
 
         if (run->priority < 0 && ag_pressure_level(run->engine) >= AG_PRESSURE_LOW) {
             run->phase = PHASE_GATE; /* memory is short: low runs wait until it is not */
-            run->retry_at_ns = run->now_ns + LOOK_AGAIN_NS / 5;
+            run->retry_at_ns = run->now_ns + LOOK_AGAIN_NS / 5 + LOOK_APART_NS * atomic_load(&run->engine->active_runs);
             return AG_NEXT_WAIT;
         }
         if (run->phase == PHASE_GATE && run->gate_out)
             gate = run->gate;
         if (!ag_run_enter(run, gate)) {
             run->phase = PHASE_GATE;
-            run->retry_at_ns = ag_run_gate_tick(run);
+            run->retry_at_ns = 0;
             return AG_NEXT_WAIT;
         }
         return submit(run);

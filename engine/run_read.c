@@ -29,6 +29,7 @@ static agent_status fill(ag_reader *r, struct reading *of, int64_t run_id, agent
     out->wall_ms = rec.wall_us >= 0 ? rec.wall_us / 1000 : -1;
     out->steps = -1; /* they are not counted here: v_steps has them */
     out->attempts = rec.attempt;
+    out->cache_hit = rec.cache_hit;
     out->agent = agent.spec.name.p;
     out->error.status = rec.status == AG_RUN_WAITING ? AGENT_EAPPROVAL : (agent_status)rec.error_status;
     (void)snprintf(out->error.text, sizeof(out->error.text), AG_STR_FMT, AG_STR_ARG(rec.error));

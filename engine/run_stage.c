@@ -16,6 +16,7 @@
  *      unit, a request, a call, or a time in the timer heap.
  *  (2) A stage's row is made when the stage is left and rides on the next transaction of the run;
  *      no row causes a commit of its own.
+ *      The series of samples rides on the last one alone.
  *  (3) A crash in INFER or RESPOND asks again: half an answer is never a message. A crash in TOOL
  *      keeps the results already stored; promise 4 says what becomes of the rest.
  */
@@ -53,8 +54,9 @@ int64_t ag_run_unix_ms(const struct agent_run *run)
     return (run->now_ns + run->unix_less_mono_ns) / 1000000;
 }
 
-/* Begins at run->now_ns: the stage before ended there, so that stages leave no gap. */
-static void stage_begin(struct agent_run *run, enum ag_stage stage)
+/* Begins at run->now_ns: the stage before ended there, so that stages leave no gap. `heap`: what the run
+ * holds now; its account begins a new peak with it. */
+static void stage_begin(struct agent_run *run, enum ag_stage stage, int64_t heap)
 {
     struct ag_stage_clock *c = &run->clock;
     agent_engine *e = run->engine;
@@ -72,7 +74,43 @@ static void stage_begin(struct agent_run *run, enum ag_stage stage)
     c->rss_before = rss.rss_bytes;
     c->shared_sample = rss.is_shared;
     c->mark = ag_sampler_mark(&e->sampler);
-    c->heap_before = ag_account_mark(run->account);
+    c->heap_before = heap;
+}
+
+/* The stage's figures; what it leaves is what the next one begins with, so the account is asked once. */
+static void measure_heap(struct agent_run *run, struct ag_stage_row *row)
+{
+    int64_t before = run->clock.heap_before;
+
+    if (run->account == NULL) {
+        row->heap_peak_bytes = row->heap_net_bytes = -1;
+        return;
+    }
+    row->heap_peak_bytes = ag_account_peak(run->account);
+    run->clock.heap_before = ag_account_mark(run->account);
+    row->heap_net_bytes = run->clock.heap_before - before;
+    row->heap_includes = (uint8_t)ag_memory_hooked();
+}
+
+/* PSS and its parts, where a run begins (the end of its first stage) and ends. What the reading costs is
+ * in the time of the stage that ends. */
+static void measure_smaps(struct agent_run *run, struct ag_smaps *out, bool *out_read)
+{
+    agent_engine *e = run->engine;
+    bool begins = run->stage == AG_STAGE_QUEUE;
+
+    *out_read = (begins || run->stage == AG_STAGE_RECLAIM) &&
+                ag_sampler_smaps(&e->sampler, begins ? AG_BORDER_BEGIN : AG_BORDER_END, run->now_ns, out);
+    if (!*out_read)
+        return;
+    if (out->is_over && !out->was_over)
+        ag_notice(&e->notices, "smaps", -1, (out->anon_kb + out->file_kb) * 1024, -1,
+                  "reading PSS took %lld us, the budget is %lld (smaps_budget_us): it is tried again at most once a minute",
+                  (long long)out->us, (long long)e->sampler.smaps_budget_us);
+    else if (!out->is_over && out->was_over)
+        ag_notice(&e->notices, "smaps", -1, (out->anon_kb + out->file_kb) * 1024, -1,
+                  "reading PSS took %lld us, within the budget of %lld again", (long long)out->us,
+                  (long long)e->sampler.smaps_budget_us);
 }
 
 /* RSS from the stage's borders and from what the sampler read between them. */
@@ -98,31 +136,22 @@ static void measure_rss(struct agent_run *run, struct ag_stage_row *row, int64_t
         run->rss_peak = row->rss_peak_bytes;
 }
 
-static void measure_heap(struct agent_run *run, struct ag_stage_row *row)
-{
-    if (run->account == NULL) {
-        row->heap_peak_bytes = row->heap_net_bytes = -1;
-        return;
-    }
-    row->heap_peak_bytes = ag_account_peak(run->account);
-    row->heap_net_bytes = ag_account_bytes(run->account) - run->clock.heap_before;
-    row->heap_includes = (uint8_t)ag_memory_hooked();
-}
-
 void ag_stage_end(struct agent_run *run)
 {
     struct ag_stage_clock *c = &run->clock;
     struct ag_stage_row *row;
+    struct ag_smaps smaps;
     int64_t now;
-    bool shared;
+    bool shared, has_smaps;
 
     if (!run->in_stage)
         return;
     run->in_stage = false;
     shared = ag_sampler_stage_ends(&run->engine->sampler, c->together);
+    measure_smaps(run, &smaps, &has_smaps);
     now = ag_run_now(run);
     if (run->row_count == run->row_room) {
-        size_t room = run->row_room == 0 ? 8 : run->row_room * 2;
+        size_t room = run->row_room == 0 ? 6 : run->row_room * 2; /* 6: a run without tools */
         struct ag_stage_row *rows = ag_arena_alloc(&run->arena, room * sizeof(*rows));
 
         if (rows == NULL)
@@ -143,6 +172,12 @@ void ag_stage_end(struct agent_run *run)
         .commit_us = c->commit_ns / 1000,
         .child_rss_peak_bytes = c->child_rss_peak,
     };
+    if ((row->has_smaps = has_smaps)) {
+        row->smaps_us = (uint32_t)smaps.us;
+        row->pss_kb = (uint32_t)smaps.pss_kb;
+        row->anon_kb = (uint32_t)smaps.anon_kb;
+        row->file_kb = (uint32_t)smaps.file_kb;
+    }
     measure_heap(run, row);
     measure_rss(run, row, now);
     if (run->stage == AG_STAGE_QUEUE)
@@ -151,11 +186,35 @@ void ag_stage_end(struct agent_run *run)
         run->wall_us += row->wall_us;
 }
 
+/* Only of a run that was longer than the interval: a shorter one has its borders. The series is made on
+ * the stack; what is left of it, often a few points, goes to the arena. */
+void ag_run_take_samples(struct agent_run *run)
+{
+    ag_sampler *s = &run->engine->sampler;
+    struct ag_point points[AG_SERIES_MOST];
+    struct ag_sample *to;
+    int64_t before = run->queued_ns;
+    size_t count, kept = 0;
+
+    if (!s->figures || run->now_ns - run->queued_ns <= s->interval_ns ||
+        (count = ag_sampler_series(s, run->sampled_from, points)) < 2 ||
+        (to = ag_arena_alloc(&run->arena, count * sizeof(*to))) == NULL)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        if (points[i].at_ns < before || points[i].at_ns > run->now_ns || points[i].rss_bytes < 0)
+            continue; /* of a block that began before the run, or of a reader that was overtaken */
+        before = points[i].at_ns;
+        to[kept++] = (struct ag_sample){(points[i].at_ns + run->unix_less_mono_ns) / 1000000, points[i].rss_bytes};
+    }
+    run->samples = to;
+    run->sample_count = kept;
+}
+
 void ag_run_move(struct agent_run *run, enum ag_stage stage)
 {
     assert((stage_defs[run->stage].next & (UINT32_C(1) << stage)) != 0);
     ag_stage_end(run);
-    stage_begin(run, stage);
+    stage_begin(run, stage, run->clock.heap_before);
 }
 
 /* What ends a run from outside: cancel and deadline. Looked at before each step, never while a
@@ -192,10 +251,10 @@ void ag_run_drive(struct agent_run *run)
     was = ag_mem_charge(run->account);
     if (run->stage == AG_STAGE_QUEUE && !run->in_stage) {
         run->now_ns = run->queued_ns; /* from the host's call on */
-        stage_begin(run, AG_STAGE_QUEUE);
-    } else {
-        (void)ag_run_now(run);
+        stage_begin(run, AG_STAGE_QUEUE, ag_account_mark(run->account));
+        run->sampled_from = run->clock.mark;
     }
+    (void)ag_run_now(run);
     run->stepping = true;
     while (next == AG_NEXT_AGAIN) {
         check_outside(run);

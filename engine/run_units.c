@@ -76,6 +76,8 @@ void ag_run_add_stages(struct agent_run *run, struct ag_run_unit *u)
     op->stages.run_id = run->run_id;
     op->stages.rows = run->rows;
     op->stages.count = run->row_count;
+    op->stages.samples = run->samples;
+    op->stages.sample_count = run->sample_count;
     run->rows = NULL; /* the unit's now; the arena keeps them */
     run->row_count = run->row_room = 0;
 }

@@ -7,7 +7,8 @@
  *
  * One kept-open descriptor of /proc/self/statm, read with pread (about 1 µs at any size). The thread
  * is started when the first stage begins and asked for by the engine: one that works on its host's
- * thread alone (workers = 0) has none unless an interval was set, its border readings suffice.
+ * thread alone (workers = 0) has none unless an interval was set. It samples where its loop wakes up by
+ * itself, every 100 ms while a run waits for something outside.
  *
  *  (1) The thread sleeps without waking up while no stage is active, and it wakes on a fixed grid:
  *      reading late does not make the next reading later.
@@ -16,6 +17,9 @@
  *  (4) With `hwm` each reading is the kernel's own peak since the reading before, which is then reset
  *      for the whole process: short spikes are caught, and every other peak (time -v) is spoiled.
  *  (5) No /proc, no figures: -1, never 0.
+ *  (6) smaps_rollup is read where a run begins and ends, as long as a reading costs its thread no more
+ *      than the budget, and so seldom that all of them stay under 0.2 % of a core. After one that cost
+ *      more there is none for a minute, then for two, four … up to an hour.
  */
 #ifndef AG_ENGINE_SAMPLER_H
 #define AG_ENGINE_SAMPLER_H
@@ -29,6 +33,8 @@
 
 #define AG_SAMPLE_MS_DEFAULT 100
 #define AG_SAMPLE_MS_MOST    1000
+#define AG_SMAPS_BUDGET_US   1000
+#define AG_SERIES_MOST       256 /* points of one run that are kept */
 
 struct ag_ring;
 
@@ -41,8 +47,11 @@ struct ag_sampler_options {
 };
 
 typedef struct ag_sampler {
-    int statm, status, clear_refs; /* -1: not open */
+    int statm, status, clear_refs, smaps; /* -1: not open */
     bool figures, hwm;
+    int64_t smaps_budget_us;              /* 0: never */
+    _Atomic int64_t smaps_next_ns[2];     /* by border; not before that time */
+    _Atomic int smaps_over;               /* readings in a row that cost more than the budget */
     int64_t page_bytes, interval_ns;
     const ag_clock *clock;
     void (*see)(void *ctx, int64_t rss_bytes);
@@ -56,7 +65,22 @@ typedef struct ag_sampler {
     pthread_t thread;
     bool wants_thread, started, stopping;
     _Atomic uint64_t wakeups;
+    int64_t ticked_ns; /* the loop's last sample */
 } ag_sampler;
+
+enum ag_border { AG_BORDER_BEGIN, AG_BORDER_END }; /* of a run */
+
+struct ag_smaps {
+    int64_t us; /* of the thread's CPU time: what this reading cost */
+    int64_t pss_kb, anon_kb, file_kb;
+    bool is_over;    /* it cost more than the budget */
+    bool was_over;   /* the one before did */
+    int64_t pause_s; /* is_over: none is made for so long */
+};
+
+struct ag_point {
+    int64_t at_ns, rss_bytes;
+};
 
 struct ag_reading {
     int64_t rss_bytes; /* -1: unknown */
@@ -69,6 +93,9 @@ void ag_sampler_close(ag_sampler *s); /* joins the thread */
 /* Before the first stage: another interval, and somebody who is told each fresh reading on whichever
  * thread made it, with no lock held. */
 void ag_sampler_interval(ag_sampler *s, int interval_ms);
+/* The same of (6), 0: never; and of (4), where clear_refs can be written. */
+void ag_sampler_smaps_budget(ag_sampler *s, int64_t budget_us);
+void ag_sampler_hwm(ag_sampler *s, const char *proc);
 void ag_sampler_watch(ag_sampler *s, void (*see)(void *ctx, int64_t rss_bytes), void *ctx);
 
 /* Now, for a border; any thread. Figures are off: -1. */
@@ -78,11 +105,21 @@ int64_t ag_sampler_rss(ag_sampler *s, int64_t now_ns);
 
 /* The number of samples so far: what a stage that begins now remembers. */
 uint64_t ag_sampler_mark(ag_sampler *s);
+/* A sample from a loop, where there is no thread and the interval is over. */
+void ag_sampler_tick(ag_sampler *s);
 /* The largest sample since then; *out_count how many. -1: none. A stage of more than 4096 samples is
  * looked up in blocks of 64, so its first block may begin up to 63 samples before it. */
 int64_t ag_sampler_peak(ag_sampler *s, uint64_t mark, int *out_count);
 /* Sample i, i < mark; false: it is not kept any more. */
 bool ag_sampler_at(ag_sampler *s, uint64_t i, int64_t *out_at_ns, int64_t *out_rss_bytes);
+
+/* The samples since `mark`, oldest first, at most AG_SERIES_MOST of them: of more, the lowest and the
+ * highest of each of 128 stretches. Points on a level with both their neighbours are left out. */
+size_t ag_sampler_series(ag_sampler *s, uint64_t mark, struct ag_point *out);
+/* (6). False: not now, or it cannot be read. Any thread. */
+bool ag_sampler_smaps(ag_sampler *s, enum ag_border border, int64_t now_ns, struct ag_smaps *out);
+/* The same without a look at the budget or the time, also where figures are off. */
+bool ag_sampler_smaps_now(ag_sampler *s, struct ag_smaps *out);
 
 void ag_sampler_wake(ag_sampler *s);
 

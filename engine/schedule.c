@@ -8,7 +8,7 @@
 #define BUCKETS 256
 
 struct entry {
-    struct entry *next;
+    struct entry *next, *older; /* older: of all gates */
     struct ag_str name;
     ag_gate gate;  /* of a gate's name */
     ag_gate *hint; /* of an agent's name */
@@ -16,8 +16,8 @@ struct entry {
 
 struct ag_schedule {
     pthread_mutex_t lock;
-    atomic_int hints; /* agents that have a gate: while there is none nobody asks */
     struct entry *gates[BUCKETS], *agents[BUCKETS]; /* guarded by lock; entries are never removed */
+    struct entry *_Atomic newest;                   /* gate; set under lock, walked without */
 };
 
 ag_schedule *ag_schedule_new(void)
@@ -92,10 +92,13 @@ ag_gate *ag_schedule_gate(ag_schedule *s, struct ag_str name, int64_t capacity, 
 
     (void)pthread_mutex_lock(&s->lock);
     e = find(s->gates, name, true, &made);
-    if (e != NULL && made)
+    if (e != NULL && made) {
         ag_gate_init(&e->gate, capacity, per_minute);
-    else if (e != NULL)
+        e->older = atomic_load(&s->newest);
+        atomic_store(&s->newest, e);
+    } else if (e != NULL) {
         ag_gate_set(&e->gate, capacity, per_minute);
+    }
     (void)pthread_mutex_unlock(&s->lock);
     return e != NULL ? &e->gate : NULL;
 }
@@ -105,27 +108,36 @@ void ag_schedule_learn(ag_schedule *s, struct ag_str agent, ag_gate *gate)
     struct entry *e;
     bool made;
 
-    if (gate == NULL && atomic_load_explicit(&s->hints, memory_order_relaxed) == 0)
-        return;
     (void)pthread_mutex_lock(&s->lock);
-    e = find(s->agents, agent, gate != NULL, &made);
-    if (e != NULL) {
+    if ((e = find(s->agents, agent, true, &made)) != NULL)
         e->hint = gate;
-        if (made)
-            (void)atomic_fetch_add(&s->hints, 1);
-    }
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-ag_gate *ag_schedule_hint(ag_schedule *s, struct ag_str agent)
+ag_gate *ag_schedule_hint(ag_schedule *s, struct ag_str agent, bool *out_known)
 {
     struct entry *e;
+    ag_gate *gate;
     bool made;
 
-    if (atomic_load_explicit(&s->hints, memory_order_relaxed) == 0)
-        return NULL;
     (void)pthread_mutex_lock(&s->lock);
     e = find(s->agents, agent, false, &made);
+    gate = e != NULL ? e->hint : NULL;
     (void)pthread_mutex_unlock(&s->lock);
-    return e != NULL ? e->hint : NULL;
+    if (out_known != NULL)
+        *out_known = e != NULL;
+    return gate;
+}
+
+int64_t ag_schedule_tick(ag_schedule *s, int64_t now_ns)
+{
+    int64_t first = 0;
+
+    for (struct entry *e = atomic_load(&s->newest); e != NULL; e = e->older) {
+        int64_t at = ag_gate_tick(&e->gate, now_ns);
+
+        if (at != 0 && (first == 0 || at < first))
+            first = at;
+    }
+    return first;
 }

@@ -219,7 +219,8 @@ static void on_claimed(struct ag_work *work)
         fail(work, &work->unit.error);
         return;
     }
-    work->must_look |= got->out_count > 0 || got->out_more;
+    /* Whether or not the dead left anything, that was asked for: it is looked again, not in a second. */
+    work->must_look |= got->out_count > 0 || got->out_more || got->reap;
     for (int i = 0; i < got->out_count; i++)
         if (!drive(work, &got->claims[i])) {
             agent_error why = AGENT_ERROR_INIT;

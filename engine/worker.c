@@ -5,89 +5,125 @@
 #include <time.h>
 
 #include "engine/base/mem.h"
+#include "engine/cache/recorder.h"
 #include "engine/live.h"
 #include "engine/run.h"
+#include "engine/ticket.h"
 #include "engine/work.h"
 
-/* --- the timer heap: runs by wake_ns ------------------------------------------------------------ */
+/* --- the timer heap ----------------------------------------------------------------------------- */
 
-static void heap_put(struct ag_worker *w, size_t i, struct agent_run *run)
+static struct agent_run *run_of(struct ag_timer *timer)
 {
-    w->heap[i] = run;
-    run->heap_at = i + 1;
+    return (struct agent_run *)((char *)timer - offsetof(struct agent_run, timer));
+}
+
+static void heap_put(struct ag_worker *w, size_t i, struct ag_timer *timer)
+{
+    w->heap[i] = timer;
+    timer->place = i + 1;
 }
 
 static void heap_up(struct ag_worker *w, size_t i)
 {
-    struct agent_run *run = w->heap[i];
+    struct ag_timer *timer = w->heap[i];
 
-    while (i > 0 && w->heap[(i - 1) / 2]->wake_ns > run->wake_ns) {
+    while (i > 0 && w->heap[(i - 1) / 2]->at_ns > timer->at_ns) {
         heap_put(w, i, w->heap[(i - 1) / 2]);
         i = (i - 1) / 2;
     }
-    heap_put(w, i, run);
+    heap_put(w, i, timer);
 }
 
 static void heap_down(struct ag_worker *w, size_t i)
 {
-    struct agent_run *run = w->heap[i];
+    struct ag_timer *timer = w->heap[i];
 
     for (;;) {
         size_t child = 2 * i + 1;
 
         if (child >= w->heap_count)
             break;
-        if (child + 1 < w->heap_count && w->heap[child + 1]->wake_ns < w->heap[child]->wake_ns)
+        if (child + 1 < w->heap_count && w->heap[child + 1]->at_ns < w->heap[child]->at_ns)
             child++;
-        if (w->heap[child]->wake_ns >= run->wake_ns)
+        if (w->heap[child]->at_ns >= timer->at_ns)
             break;
         heap_put(w, i, w->heap[child]);
         i = child;
     }
-    heap_put(w, i, run);
+    heap_put(w, i, timer);
 }
 
-static void heap_remove(struct ag_worker *w, struct agent_run *run)
+static void heap_remove(struct ag_worker *w, struct ag_timer *timer)
 {
-    size_t i = run->heap_at - 1;
-    struct agent_run *last = w->heap[--w->heap_count];
+    size_t i = timer->place - 1;
+    struct ag_timer *last = w->heap[--w->heap_count];
 
-    run->heap_at = 0;
-    if (last == run)
+    timer->place = 0;
+    if (last == timer)
         return;
     heap_put(w, i, last);
     heap_up(w, i);
-    heap_down(w, last->heap_at - 1);
+    heap_down(w, last->place - 1);
 }
 
-void ag_worker_wake_at(struct ag_worker *w, struct agent_run *run, int64_t at_ns)
+/* Its time has come. */
+static void wake(struct ag_worker *w, struct ag_timer *timer)
+{
+    if (timer->is_ticket)
+        ag_ticket_due(timer);
+    else
+        ag_worker_ready(w, run_of(timer));
+}
+
+void ag_worker_timer_at(struct ag_worker *w, struct ag_timer *timer, int64_t at_ns)
 {
     if (at_ns == 0) {
-        if (run->heap_at != 0)
-            heap_remove(w, run);
+        if (timer->place != 0)
+            heap_remove(w, timer);
         return;
     }
-    run->wake_ns = at_ns;
-    if (run->heap_at != 0) {
-        heap_up(w, run->heap_at - 1);
-        heap_down(w, run->heap_at - 1);
+    timer->at_ns = at_ns;
+    if (timer->place != 0) {
+        heap_up(w, timer->place - 1);
+        heap_down(w, timer->place - 1);
         return;
     }
     if (w->heap_count == w->heap_room) {
         size_t room = w->heap_room == 0 ? 64 : w->heap_room * 2;
         struct ag_mem_charge was = ag_mem_charge(NULL);
-        struct agent_run **heap = ag_realloc(w->heap, room * sizeof(struct agent_run *));
+        struct ag_timer **heap = ag_realloc(w->heap, room * sizeof(struct ag_timer *));
 
         ag_mem_charge_back(was);
-        if (heap == NULL) { /* no timer can be kept: the run is looked at again at once */
-            ag_worker_ready(w, run);
+        if (heap == NULL) { /* no timer can be kept: it is looked at again at once; a ticket goes without */
+            if (!timer->is_ticket)
+                wake(w, timer);
             return;
         }
         w->heap = heap;
         w->heap_room = room;
     }
-    heap_put(w, w->heap_count++, run);
+    heap_put(w, w->heap_count++, timer);
     heap_up(w, w->heap_count - 1);
+}
+
+void ag_worker_wake_at(struct ag_worker *w, struct agent_run *run, int64_t at_ns)
+{
+    ag_worker_timer_at(w, &run->timer, at_ns);
+}
+
+void ag_worker_gates_at(struct ag_worker *w, int64_t at_ns)
+{
+    if (at_ns != 0 && (w->gates_at_ns == 0 || at_ns < w->gates_at_ns))
+        w->gates_at_ns = at_ns;
+}
+
+/* When the worker is to be woken by time; 0: not. */
+static int64_t next_time(const struct ag_worker *w)
+{
+    int64_t top = w->heap_count > 0 ? w->heap[0]->at_ns : 0;
+
+    return w->gates_at_ns != 0 && (top == 0 || w->gates_at_ns < top) ? w->gates_at_ns : top;
 }
 
 /* --- runs ------------------------------------------------------------------------------------------ */
@@ -114,6 +150,7 @@ void ag_worker_add(struct ag_worker *w, struct agent_run *run)
         w->runs->prev = run;
     w->runs = run;
     run->in_runs = true;
+    ag_recorder_look(w->engine->recorder, run->now_ns);
 }
 
 void ag_worker_remove(struct ag_worker *w, struct agent_run *run)
@@ -183,6 +220,7 @@ static bool take_messages(struct ag_worker *w)
         for (struct agent_run *run = w->runs; run != NULL; run = run->next)
             if (atomic_load(&run->cancel) != 0)
                 ag_worker_ready(w, run);
+        ag_tickets_cancelled(w);
     }
     return any;
 }
@@ -224,14 +262,18 @@ static void wake_due(struct ag_worker *w)
 {
     int64_t now;
 
-    if (w->heap_count == 0)
+    if (w->heap_count == 0 && w->gates_at_ns == 0)
         return;
     now = ag_mono_ns(&w->engine->clock);
-    while (w->heap_count > 0 && w->heap[0]->wake_ns <= now) {
-        struct agent_run *run = w->heap[0];
+    if (w->gates_at_ns != 0 && w->gates_at_ns <= now) {
+        w->gates_at_ns = 0;
+        ag_worker_gates_at(w, ag_schedule_tick(w->engine->schedule, now));
+    }
+    while (w->heap_count > 0 && w->heap[0]->at_ns <= now) {
+        struct ag_timer *timer = w->heap[0];
 
-        heap_remove(w, run);
-        ag_worker_ready(w, run);
+        heap_remove(w, timer);
+        wake(w, timer);
     }
 }
 
@@ -260,15 +302,14 @@ static void on_before_wait(uv_prepare_t *handle)
 /* One libuv timer stands for the whole heap; it is moved only when the top comes earlier. */
 static void arm_timer(struct ag_worker *w)
 {
-    int64_t top, in_ms;
+    int64_t top = next_time(w), in_ms;
 
-    if (w->heap_count == 0) {
+    if (top == 0) {
         if (w->timer_armed_ns != 0)
             (void)uv_timer_stop(&w->timer);
         w->timer_armed_ns = 0;
         return;
     }
-    top = w->heap[0]->wake_ns;
     if (w->timer_armed_ns == top)
         return;
     in_ms = (top - ag_mono_ns(&w->engine->clock) + 999999) / 1000000;
@@ -297,6 +338,7 @@ static void on_poll(uv_timer_t *timer)
     for (struct agent_run *run = w->runs; run != NULL && !any; run = run->next)
         any = run->waits_outside;
     more = ag_live_tick(w, any);
+    ag_recorder_look(w->engine->recorder, ag_mono_ns(&w->engine->clock));
     if (!any && !more) {
         (void)uv_timer_stop(&w->poll);
         w->poll_on = false;
@@ -398,7 +440,7 @@ bool ag_worker_turn(struct ag_worker *w, int64_t timeout_ms)
         uv_timer_t *limit = &w->timer;
         int64_t due = timeout_ms < 0 ? INT64_MAX : ag_mono_ns(&w->engine->clock) + timeout_ms * 1000000;
 
-        if (due < INT64_MAX && (w->heap_count == 0 || due < w->heap[0]->wake_ns)) {
+        if (due < INT64_MAX && (next_time(w) == 0 || due < next_time(w))) {
             uv_update_time(&w->loop);
             (void)uv_timer_start(limit, on_timer, (uint64_t)timeout_ms, 0);
             w->timer_armed_ns = due;
@@ -523,6 +565,11 @@ void ag_worker_stop(struct ag_worker *w)
     w->threaded = false;
     /* Runs that have not ended stay in the file as they are; here they only let go. What they have
      * out (commits, tools, sockets) comes back before they are freed. */
+    while (w->tickets != NULL) {
+        ag_tickets_end(w);
+        if (w->tickets != NULL)
+            (void)take_messages(w); /* the news of a permit is there, or about to be */
+    }
     while (w->runs != NULL) {
         struct agent_run *run = w->runs;
         agent_error why = AGENT_ERROR_INIT;

@@ -19,8 +19,16 @@
 #include "engine/io/http.h"
 
 struct agent_run;
+struct ag_ticket;
 struct ag_run_unit;
 struct ag_work;
+
+/* Part of a run, or of a ticket that waits to become one. */
+struct ag_timer {
+    int64_t at_ns;
+    size_t place; /* in the heap + 1; 0: not in it */
+    bool is_ticket;
+};
 
 struct ag_worker {
     agent_engine *engine;
@@ -39,14 +47,17 @@ struct ag_worker {
     ag_http *http; /* NULL until the first request */
     struct ag_work *work; /* agent_work() has its home here; NULL: nobody works */
     struct agent_run *runs;
+    struct ag_ticket *tickets; /* ticket.h: what waits for a first permit */
+    int64_t ticket_count;
     int lingering; /* runs that have ended and wait for what they still have out */
     struct ag_ready { /* high, normal, low: see next_ready() */
         struct agent_run *first, **last;
     } ready[3];
     unsigned turns;
-    struct agent_run **heap; /* by wake_ns */
+    struct ag_timer **heap; /* by at_ns */
     size_t heap_count, heap_room;
     int64_t timer_armed_ns; /* 0: not armed */
+    int64_t gates_at_ns;    /* when the gates are looked at again; 0: not */
     uint64_t seen_token;    /* of the store, at the last poll */
     int64_t live_at_ns; /* live.h: when it counted its runs by stage, and what it counted */
     _Atomic int64_t live_runs[AG_STAGE_LIMIT], live_heap[AG_STAGE_LIMIT];
@@ -75,6 +86,9 @@ agent_status ag_worker_http(struct ag_worker *w, ag_http **out, agent_error *err
 void ag_worker_ready(struct ag_worker *w, struct agent_run *run);
 /* Wakes the run at a monotonic time (0: not at all): replaces what was set before. */
 void ag_worker_wake_at(struct ag_worker *w, struct agent_run *run, int64_t at_ns);
+void ag_worker_timer_at(struct ag_worker *w, struct ag_timer *timer, int64_t at_ns); /* the same for either */
+/* Looks at the gates at that time too (gate.h (6)); 0: nothing. */
+void ag_worker_gates_at(struct ag_worker *w, int64_t at_ns);
 void ag_worker_add(struct ag_worker *w, struct agent_run *run);
 void ag_worker_remove(struct ag_worker *w, struct agent_run *run);
 struct agent_run *ag_worker_find(struct ag_worker *w, int64_t run_id);

@@ -1,5 +1,8 @@
 agent_test(engine agent_engine)
 agent_test(gate agent_engine)
+agent_test(sim agent_engine)
+agent_test(agent_again agent_engine)
+agent_test(waiting agent_engine)
 agent_test(work agent_engine)
 if(TEST work)
     set_tests_properties(work PROPERTIES TIMEOUT 600)

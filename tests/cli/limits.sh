@@ -27,3 +27,14 @@ err_has 'fixed'
 run 2 limits set retries 1000
 err_has 'not within 0 and 100'
 run 2 limits set retries many
+
+note 'the queue has an end, and says which'
+run 0 limits set queued_runs 2
+run 0 run -d demo one
+run 0 run -d demo two
+run 9 run -d demo three
+err_has 'queued_runs'
+err_has 'agentctl work'
+run 0 run demo 'not queued'
+run 0 work --until-idle
+run 0 run -d demo three

@@ -202,3 +202,17 @@ run 0 work --until-idle
 status "$(cat number)" succeeded
 
 run 0 db check
+
+note 'a busy session is waited for, or refused'
+run 0 run -d slow one -S busy
+run 9 run slow two -S busy --on-busy fail
+err_has 'busy'
+err_has 'agentctl wait'
+run 9 run -d slow two -S busy --on-busy fail
+run 0 list runs --json
+count=$(scratch "select json_array_length('$(quoted out)')")
+run 2 run slow two -S busy --on-busy never
+start_work
+run 0 run slow two -S busy --on-busy queue
+stop_work
+run 0 run demo three -S '#1' --on-busy fail

@@ -58,6 +58,10 @@ typedef struct agent_options {
                                     resets VmHWM, so that what others read of it (time -v) is wrong */
     bool no_heap_accounts;       /* heap figures are NULL; saves a few ns per allocation */
     const char *proc_path;       /* where this process is described; NULL: /proc/self */
+    const char *cache_policy;    /* of the front cache: lruk-adaptive, lruk, lru, fifo, s3fifo, gdsf, none; NULL: the
+                                    file's setting, else the first */
+    int64_t smaps_budget_us;     /* PSS, anonymous and file-backed memory are read where a run begins and ends while
+                                    a reading costs no more CPU time; 0: default (1000), -1: never */
 } agent_options;
 
 #define AGENT_OPTIONS_INIT { .size = sizeof(agent_options), .workers = -1, .cache_bytes = -1 }
@@ -175,6 +179,7 @@ typedef struct agent_limit {
     int64_t least, most;    /* what it may be set to; most 0: it is fixed */
     const char *error;      /* what going over it gives: a status, or what happens */
     const char *text;
+    const char *const *choices; /* what its values 0, 1, 2 … are called; NULL: it is a number */
 } agent_limit;
 
 /** Calls `fn` for every limit. Thread-safe. */

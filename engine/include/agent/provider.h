@@ -32,6 +32,8 @@ typedef struct agent_model_request {
 AGENT_API void agent_reply_text(agent_reply *reply, const char *text, size_t bytes);
 AGENT_API void agent_reply_tool_call(agent_reply *reply, const char *id, const char *name, const char *arguments);
 AGENT_API void agent_reply_usage(agent_reply *reply, int64_t input_tokens, int64_t output_tokens);
+/** Where the call fails with a status that may be retried: not before so many milliseconds, by no run of this model. */
+AGENT_API void agent_reply_retry_after(agent_reply *reply, int64_t ms);
 AGENT_API bool agent_reply_cancelled(const agent_reply *reply);
 
 typedef struct agent_provider {

@@ -38,6 +38,8 @@ enum agent_view {
     AGENT_VIEW_TOOLS,    /* v_tools: builtin and command tools */
     AGENT_VIEW_LOG,      /* v_log: the story of a run, line by line: run_id, at, kind, text */
     AGENT_VIEW_VERSIONS, /* v_agent_versions: every version of an agent */
+    AGENT_VIEW_SAMPLES,  /* v_samples: RSS in the course of a run */
+    AGENT_VIEW_NOTICES,  /* v_notices: what engines did about memory by themselves */
     AGENT_VIEW_LIMIT
 };
 

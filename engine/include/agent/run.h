@@ -69,6 +69,9 @@ typedef void (*agent_event_fn)(void *ctx, const agent_event *event);
 
 enum agent_priority { AGENT_PRIORITY_NORMAL = 0, AGENT_PRIORITY_HIGH = 1, AGENT_PRIORITY_LOW = -1 };
 
+/* Where the session has a run that has not ended. */
+enum agent_on_busy { AGENT_ON_BUSY_QUEUE = 0, AGENT_ON_BUSY_FAIL = 1 };
+
 typedef struct agent_run_request {
     size_t size;
     const char *agent;             /* name; copied */
@@ -85,6 +88,7 @@ typedef struct agent_run_request {
     const char *idempotency_key;   /* a second request with it gets the first one's run; copied */
     agent_event_fn on_event;       /* NULL: none */
     void *ctx;
+    int on_busy;                   /* of agent_on_busy: wait in line behind it, or AGENT_EBUSY and nothing written */
 } agent_run_request;
 
 #define AGENT_RUN_REQUEST_INIT { .size = sizeof(agent_run_request) }
@@ -96,7 +100,7 @@ typedef struct agent_run_request {
  * @retval AGENT_EINVAL   no agent name, empty input, input or options not UTF-8 / not JSON
  * @retval AGENT_ETOOBIG  input over AGENT_INPUT_MAX
  * @retval AGENT_EBUSY    as many runs as the engine may hold are active; retry later
- * An unknown agent or session ends the run with AGENT_ENOTFOUND and nothing written.
+ * An unknown agent or session ends the run with AGENT_ENOTFOUND and nothing written, on_busy with AGENT_EBUSY.
  * Thread-safe; may be called from an event callback.
  */
 AGENT_API agent_status agent_run_start(agent_engine *engine, const agent_run_request *request,
@@ -121,6 +125,7 @@ AGENT_API agent_status agent_run_resume_force(agent_engine *engine, agent_run_id
  * @param out_run  With an idempotency_key that was used before: the first request's run.
  * @retval AGENT_EINVAL, AGENT_ETOOBIG  as agent_run_start()
  * @retval AGENT_ENOTFOUND              no such agent or session
+ * @retval AGENT_EBUSY                  the queue is full (limit queued_runs), or on_busy
  * Thread-safe. Blocks for one commit.
  */
 AGENT_API agent_status agent_run_enqueue(agent_engine *engine, const agent_run_request *request,
