@@ -90,6 +90,8 @@ struct cli {
     const char *db_flag;
     char *db_path, *db_source; /* set by cli_db_path() */
     agent_engine *engine;
+    agent_cache_trace *trace; /* --cache-trace; NULL: none */
+    const char *trace_path;
     int workers; /* threads of the engine that drive runs; 0: this one does */
     struct keys {
         bool is_loaded;
@@ -165,6 +167,9 @@ int cli_open(struct cli *cli, enum need need, const struct args *args);
 const char *cli_key_source(struct cli *cli, const char *name);
 /* Calls fn for each name in the keys file. */
 void cli_key_names(struct cli *cli, void (*fn)(void *ctx, const char *name), void *ctx);
+/* --cache-trace FILE of args: from now on, until the end (or cli_close). */
+int cli_trace_begin(struct cli *cli, const struct args *args);
+int cli_trace_end(struct cli *cli);
 char *cli_keys_path(void); /* given; NULL: no home */
 void cli_close(struct cli *cli);
 

@@ -227,7 +227,7 @@ const struct command cmd_sql = {
     .summary = "read the file with SQL",
     .text = "Only what reads is run. A table on a terminal, JSON in a pipe. The views are\n"
             "v_agents v_sessions v_messages v_runs v_steps v_tool_calls v_stage_memory\n"
-            "v_memory v_cache; times are ISO-8601 UTC, NULL is unknown.",
+            "v_memory v_cache v_samples v_notices; times are ISO-8601 UTC, NULL is unknown.",
     .options = sql_options,
     .examples = sql_examples,
     .max_args = 1,

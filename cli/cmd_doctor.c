@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cli/cmd.h"
+#include "cli/rows.h"
 
 struct exam {
     struct cli *cli;
@@ -124,6 +124,32 @@ static bool has_wal_reset(const int v[3])
     return v[1] < 51 || (v[1] == 51 && v[2] < 3);
 }
 
+static bool take_notice(void *ctx, const agent_row *row)
+{
+    size_t at_bytes, kind_bytes, bytes;
+    const char *at = row_text(row, "at", &at_bytes), *kind = row_text(row, "kind", &kind_bytes);
+    const char *text = row_text(row, "text", &bytes);
+
+    *(char **)ctx = cli_format("%.*s %.*s: %.*s", (int)at_bytes, at, (int)kind_bytes, kind, (int)bytes, text);
+    return false;
+}
+
+/* What the last engine that did something about memory did: agentctl stats has all of it. */
+static agent_status examine_memory(struct exam *exam, agent_error *err)
+{
+    agent_filter filter = AGENT_FILTER_INIT;
+    char *text = NULL;
+    agent_status rc;
+
+    filter.newest_first = true;
+    filter.limit = 1;
+    rc = agent_scan(exam->cli->engine, AGENT_VIEW_NOTICES, &filter, take_notice, &text, err);
+    if (rc == AGENT_OK && text != NULL)
+        fact(exam, "last memory notice", text);
+    free(text);
+    return rc;
+}
+
 static int examine_file(struct exam *exam, struct advice *a)
 {
     struct cli *cli = exam->cli;
@@ -137,7 +163,7 @@ static int examine_file(struct exam *exam, struct advice *a)
     fact(exam, "database from", cli->db_source);
     if ((rc = cli_open(cli, NEED_READ, NULL)) != EXIT_OK)
         return rc;
-    if (agent_db_facts(cli->engine, fact, exam, &err) != AGENT_OK)
+    if (agent_db_facts(cli->engine, fact, exam, &err) != AGENT_OK || examine_memory(exam, &err) != AGENT_OK)
         return cli_fail(cli, &err);
     if (agent_db_check(cli->engine, finding, &findings, &err) != AGENT_OK)
         advise(exam, a, true,

@@ -12,13 +12,14 @@
 #include "cli/stats.h"
 
 #define CHART_COLUMNS 80 /* in a pipe */
+#define NOTICES_MOST  10
 
 /* --- a table that fits ---------------------------------------------------------------------------------------------- */
 
 /* On a terminal, columns are left out until what is left fits, the least important first; in a pipe
  * all are there, with plain numbers. */
 struct column {
-    const char *people, *program; /* heading on a terminal, and in a pipe */
+    const char *people, *program; /* heading on a terminal (NULL: not there), and in a pipe */
     int keep;                     /* the lowest is left out first; 9: always there */
     bool is_text;
 };
@@ -38,6 +39,10 @@ static const struct column stage_columns[] = {
     {"attribution", "attribution", 1, true},
     {"source", "peak_source", 2, true},
     {"heap of", "heap_includes", 0, true},
+    {NULL, "pss_bytes", 0, false}, /* people get a line of their own */
+    {NULL, "anon_bytes", 0, false},
+    {NULL, "file_bytes", 0, false},
+    {NULL, "smaps_us", 0, false},
 };
 #define STAGE_COLUMNS ((int)(sizeof(stage_columns) / sizeof(stage_columns[0])))
 
@@ -72,6 +77,14 @@ static int width_of(const struct cells *cells, const struct column *columns, int
     return width + 2;
 }
 
+static bool is_empty(const struct cells *cells, int column)
+{
+    for (int r = 0; r < cells->rows; r++)
+        if (strcmp(cells->at[r * cells->columns + column], "-") != 0)
+            return false;
+    return true;
+}
+
 static void print_cells(struct out *out, const struct cells *cells, const struct column *columns)
 {
     bool *is_out = cli_alloc((size_t)cells->columns * sizeof(*is_out));
@@ -79,8 +92,11 @@ static void print_cells(struct out *out, const struct cells *cells, const struct
     struct table table;
 
     for (int c = 0; c < cells->columns; c++) {
-        is_out[c] = false;
-        total += width_of(cells, columns, c);
+        is_out[c] = out->is_tty && (columns[c].people == NULL || (columns[c].keep < 9 && is_empty(cells, c)));
+        if (is_out[c])
+            shown--;
+        else if (columns[c].people != NULL)
+            total += width_of(cells, columns, c);
     }
     while (screen > 0 && total > screen) {
         int least = -1;
@@ -131,6 +147,10 @@ static void fill_cells(const struct stats *s, struct cells *cells, bool is_human
         set_cell(cells, r, 11, "", st->is_cut ? "-" : st->is_shared ? "shared" : "exclusive");
         set_cell(cells, r, 12, "", st->source[0] == '\0' ? "-" : st->source);
         set_cell(cells, r, 13, "", st->includes[0] == '\0' ? "-" : st->includes);
+        set_cell(cells, r, 14, "", amount_int(st->pss).text);
+        set_cell(cells, r, 15, "", amount_int(st->anon).text);
+        set_cell(cells, r, 16, "", amount_int(st->file).text);
+        set_cell(cells, r, 17, "", amount_int(st->smaps_us).text);
     }
 }
 
@@ -148,6 +168,22 @@ static void print_title(struct out *out, const struct stats *s, bool is_ascii)
         out_foreign(out, s->model, strlen(s->model));
     }
     out_text(out, "\n\n");
+}
+
+/* What the process held at the last border where that was read. */
+static void print_parts(struct out *out, const struct stats *s, bool is_ascii)
+{
+    for (size_t i = s->stage_count; i-- > 0;) {
+        const struct stats_stage *st = &s->stages[i];
+
+        if (st->pss == UNKNOWN)
+            continue;
+        out_fmt(out, "\nPSS %s: %s anonymous", amount_bytes(st->pss).text, amount_bytes(st->anon).text);
+        out_fmt(out, " and %s of files are resident", amount_bytes(st->file).text);
+        out_fmt(out, "%s after %s; it took %s to read\n", st->is_shared ? " (~)" : "", stage_word(st->stage),
+                amount_us(st->smaps_us, is_ascii).text);
+        return;
+    }
 }
 
 static void print_run(struct cli *cli, const struct stats *s, bool wants_chart)
@@ -169,6 +205,8 @@ static void print_run(struct cli *cli, const struct stats *s, bool wants_chart)
         out_text(out, "\n");
         stats_chart(out, s, out->is_tty ? out_columns(out) : CHART_COLUMNS, !units_has_utf8());
     }
+    if (out->is_tty)
+        print_parts(out, s, is_ascii);
     if (out->is_tty && (s->has_shared || s->has_cut)) {
         out_text(out, "\n");
         if (s->has_shared)
@@ -184,7 +222,8 @@ static int print_run_json(struct cli *cli, int64_t run, const char *kind, const 
     static const struct {
         const char *key;
         enum agent_view view;
-    } parts[] = {{"stages", AGENT_VIEW_STAGE_MEMORY}, {"tool_calls", AGENT_VIEW_TOOL_CALLS}};
+    } parts[] = {
+        {"stages", AGENT_VIEW_STAGE_MEMORY}, {"tool_calls", AGENT_VIEW_TOOL_CALLS}, {"samples", AGENT_VIEW_SAMPLES}};
     agent_filter filter = AGENT_FILTER_INIT;
     agent_error err = AGENT_ERROR_INIT;
     agent_status rc;
@@ -192,7 +231,7 @@ static int print_run_json(struct cli *cli, int64_t run, const char *kind, const 
     filter.run_id = run;
     put_open(&cli->out, '{');
     rc = rows_json(cli, "run", AGENT_VIEW_RUNS, &filter, &err);
-    for (size_t i = 0; rc == AGENT_OK && i < 2; i++)
+    for (size_t i = 0; rc == AGENT_OK && i < sizeof(parts) / sizeof(parts[0]); i++)
         rc = rows_json(cli, parts[i].key, parts[i].view, &filter, &err);
     if (rc != AGENT_OK) {
         cli->out.bytes = 0;
@@ -282,9 +321,21 @@ static void put_figure(struct out *out, int64_t v)
         put_int(out, v);
 }
 
-static void print_groups_json(struct cli *cli, struct groups *g)
+static agent_filter notices_filter(int64_t since_ms)
+{
+    agent_filter filter = AGENT_FILTER_INIT;
+
+    filter.since_ms = since_ms;
+    filter.newest_first = true;
+    filter.limit = NOTICES_MOST;
+    return filter;
+}
+
+static int print_groups_json(struct cli *cli, struct groups *g, int64_t since_ms)
 {
     struct out *out = &cli->out;
+    const agent_filter filter = notices_filter(since_ms);
+    agent_error err = AGENT_ERROR_INIT;
 
     put_open(out, '{');
     put_key(out, "by");
@@ -321,8 +372,60 @@ static void print_groups_json(struct cli *cli, struct groups *g)
     put_int(out, g->shared);
     put_key(out, "is_cut");
     put_bool(out, g->is_cut);
+    if (rows_json(cli, "notices", AGENT_VIEW_NOTICES, &filter, &err) != AGENT_OK) {
+        out->bytes = 0;
+        return cli_fail(cli, &err);
+    }
     put_close(out, '{');
     put_line(out);
+    return EXIT_OK;
+}
+
+/* --- what engines did about memory by themselves: on a terminal below the figures, else on stderr --- */
+
+struct notices {
+    struct cli *cli;
+    int count;
+};
+
+static bool tell_notice(void *ctx, const agent_row *row)
+{
+    struct notices *n = ctx;
+    struct out *out = &n->cli->out;
+    size_t at_bytes, kind_bytes, bytes;
+    const char *at = row_text(row, "at", &at_bytes), *kind = row_text(row, "kind", &kind_bytes);
+    const char *text = row_text(row, "text", &bytes);
+    int rss_at = agent_row_find(row, "rss_bytes"), limit_at = agent_row_find(row, "limit_bytes");
+    char *line = cli_format("%.*sZ  %.*s: %.*s", (int)(at_bytes < 19 ? at_bytes : 19), at, (int)kind_bytes, kind, (int)bytes, text);
+    char *of = NULL;
+
+    if (agent_row_type(row, rss_at) != AGENT_VALUE_NULL && agent_row_type(row, limit_at) != AGENT_VALUE_NULL) {
+        struct amount rss = amount_bytes(agent_row_int(row, rss_at)), limit = amount_bytes(agent_row_int(row, limit_at));
+
+        of = cli_format(" (RSS %s of %s)", rss.text, limit.text);
+    }
+    if (!out->is_tty) {
+        cli_note(n->cli, "%s%s", line, of == NULL ? "" : of);
+    } else {
+        if (n->count == 0)
+            out_text(out, "\nmemory, the newest first\n");
+        out_foreign(out, line, strlen(line));
+        out_fmt(out, "%s\n", of == NULL ? "" : of);
+    }
+    n->count++;
+    free(line);
+    free(of);
+    return true;
+}
+
+static int tell_notices(struct cli *cli, int64_t since_ms)
+{
+    const agent_filter filter = notices_filter(since_ms);
+    struct notices n = {.cli = cli};
+    agent_error err = AGENT_ERROR_INIT;
+
+    return agent_scan(cli->engine, AGENT_VIEW_NOTICES, &filter, tell_notice, &n, &err) == AGENT_OK ? EXIT_OK
+                                                                                                 : cli_fail(cli, &err);
 }
 
 static void add_figure(struct table *t, int64_t v, enum figure f, bool is_human, bool is_ascii)
@@ -435,8 +538,9 @@ static int many_runs(struct cli *cli, const struct args *args, const char *agent
         return rc;
     if (groups_read(cli, (enum by)word, &span, &groups, &err) != AGENT_OK)
         return cli_fail(cli, &err);
+    rc = EXIT_OK;
     if (cli->json) {
-        print_groups_json(cli, &groups);
+        rc = print_groups_json(cli, &groups, span.since_ms);
     } else if (groups.count > 0) {
         print_groups(cli, &groups);
         if (groups.shared > 0)
@@ -445,10 +549,12 @@ static int many_runs(struct cli *cli, const struct args *args, const char *agent
     } else {
         cli_note(cli, "nothing was measured%s", since == NULL && agent == NULL ? " yet" : " of what was asked for");
     }
+    if (rc == EXIT_OK && !cli->json)
+        rc = tell_notices(cli, span.since_ms);
     if (groups.is_cut)
         cli_note(cli, "only the newest %lld are counted; --since and --agent choose others", (long long)groups.seen);
     groups_drop(&groups);
-    return EXIT_OK;
+    return rc;
 }
 
 /* --- a page of an agent ------------------------------------------------------------------------------------------------------- */
@@ -535,7 +641,8 @@ const struct command cmd_stats = {
     .text = "RUN: its stages in a table and on a line of time. Else p50, p95 and max, by\n"
             "stage or by what --by says, of at most the newest million rows. - is unknown;\n"
             "~ is shared: other runs were in a stage too. In a pipe: plain numbers, us and\n"
-            "bytes.",
+            "bytes. Of many runs also what engines did about memory: --memory-limit came\n"
+            "near, or reading PSS cost too much.",
     .options = options,
     .examples = examples,
     .complete = "run",

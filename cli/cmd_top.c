@@ -54,7 +54,7 @@ static void tell_counts(struct out *out, const struct top *t)
     if (queued > 0)
         out_fmt(out, " (high %lld, normal %lld, low %lld; %lld ready)", (long long)t->queued[0], (long long)t->queued[1],
                 (long long)t->queued[2], (long long)t->ready);
-    out_fmt(out, "\nended     %lld in the last minute; of the newest %d runs %lld succeeded, %lld failed, %lld cancelled\n",
+    out_fmt(out, "\nended     %lld in the last minute; newest %d: %lld succeeded, %lld failed, %lld cancelled\n",
             (long long)t->last_minute, TOP_NEWEST, (long long)t->of_newest[0], (long long)t->of_newest[1],
             (long long)t->of_newest[2]);
     out_text(out, "stages    ");
@@ -66,15 +66,30 @@ static void tell_counts(struct out *out, const struct top *t)
                 out_fmt(out, " (%s)", amount_bytes(t->stage_heap[s]).text);
             is_any = true;
         }
-    out_fmt(out, "%s\ncache     %lld%s responses in the file", is_any ? "" : "-", (long long)t->responses,
+    out_fmt(out, "%s\ncache     %lld%s responses", is_any ? "" : "-", (long long)t->responses,
             t->responses == TOP_CACHE ? " or more" : "");
     if (t->cache_entries != UNKNOWN)
-        out_fmt(out, "; front cache %lld entries, %s", (long long)t->cache_entries, amount_bytes(t->cache_bytes).text);
+        out_fmt(out, "; in memory %lld entries, %s", (long long)t->cache_entries, amount_bytes(t->cache_bytes).text);
     if (t->cache_budget != UNKNOWN)
         out_fmt(out, " of %s", amount_bytes(t->cache_budget).text);
     if (t->cache_gets != UNKNOWN && t->cache_gets > 0 && t->cache_hits != UNKNOWN)
         out_fmt(out, ", %.1f %% hits", (double)t->cache_hits * 100 / (double)t->cache_gets);
     out_text(out, "\n");
+}
+
+/* A step that was taken and not undone, of each living owner that took one. */
+static void tell_memory(struct out *out, const struct top *t, bool is_ascii)
+{
+    for (int i = 0; i < t->notice_count; i++) {
+        const struct top_notice *n = &t->notices[i];
+
+        out_fmt(out, "memory    owner %lld: ", (long long)n->owner_id);
+        out_foreign(out, n->text, strlen(n->text));
+        out_fmt(out, " (%s", since(t, n->at_ms, is_ascii).text);
+        if (n->limit_bytes != UNKNOWN)
+            out_fmt(out, "; limit %s", amount_bytes(n->limit_bytes).text);
+        out_text(out, ")\n");
+    }
 }
 
 static void tell_owners(struct out *out, const struct top *t, bool is_ascii)
@@ -152,6 +167,7 @@ static void tell(struct out *out, const struct top *t)
     const bool is_ascii = out->is_tty && !units_has_utf8();
 
     tell_counts(out, t);
+    tell_memory(out, t, is_ascii);
     tell_owners(out, t, is_ascii);
     tell_runs(out, t, is_ascii);
     tell_errors(out, t, is_ascii);
@@ -240,6 +256,22 @@ static void put_runs(struct out *out, const struct top *t)
     put_close(out, '[');
 }
 
+static void put_notices(struct out *out, const struct top *t)
+{
+    put_begin(out, "pressure", '[');
+    for (int i = 0; i < t->notice_count; i++) {
+        put_open(out, '{');
+        put_known(out, "owner", t->notices[i].owner_id);
+        put_time(out, "since", t->notices[i].at_ms);
+        put_known(out, "level", t->notices[i].level);
+        put_known(out, "rss_bytes", t->notices[i].rss_bytes);
+        put_known(out, "limit_bytes", t->notices[i].limit_bytes);
+        put_word(out, "text", t->notices[i].text);
+        put_close(out, '{');
+    }
+    put_close(out, '[');
+}
+
 static void put_errors(struct out *out, const struct top *t)
 {
     put_begin(out, "errors", '[');
@@ -285,6 +317,7 @@ static void put_top(struct out *out, const struct top *t)
     put_known(out, "gets", t->cache_gets);
     put_known(out, "hits", t->cache_hits);
     put_close(out, '{');
+    put_notices(out, t);
     put_owners(out, t);
     put_runs(out, t);
     put_errors(out, t);

@@ -10,6 +10,7 @@ const struct command *const cli_commands[] = {
     &cmd_memory_ls, &cmd_memory_set, &cmd_memory_search, &cmd_memory_rm,
     &cmd_session_ls, &cmd_session_show, &cmd_session_rm,
     &cmd_cache_stats, &cmd_cache_ls, &cmd_cache_show, &cmd_cache_rm, &cmd_cache_clear, &cmd_cache_resize,
+    &cmd_cache_trace,
     &cmd_stats, &cmd_top, &cmd_bench_cache,
     &cmd_db_path, &cmd_db_check, &cmd_db_backup, &cmd_db_migrate, &cmd_sql, &cmd_doctor,
     &cmd_limits, &cmd_limits_show, &cmd_limits_set, &cmd_limits_reset,

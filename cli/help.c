@@ -6,7 +6,9 @@
 
 #include "cli/cmd.h"
 
-#define OPTION_WIDTH 33 /* of the left column of a help text */
+#define OPTION_WIDTH  33 /* of the left column of a help text */
+#define OPTIONS_WHOLE 12 /* of its own, beside which a command's shared options are told too */
+#define LINE_WIDTH    78
 
 static const struct section {
     const char *title;
@@ -26,7 +28,7 @@ static const struct {
     {"tool", "add, ls, show, test, rm: what agents may call"},
     {"memory", "ls, set, search, rm: what an agent remembers"},
     {"session", "ls, show, rm: conversations"},
-    {"cache", "stats, ls, show, rm, clear, resize: answers used again"},
+    {"cache", "stats, ls, show, rm, clear, resize, trace: what is used again"},
     {"db", "path, check, backup, migrate"},
     {"limits", "every limit with its unit; show, set, reset"},
     {"bench", "cache: what a front cache would make of a trace"},
@@ -85,6 +87,31 @@ static void option_table(struct out *out, const struct option *table)
         option_line(out, table);
 }
 
+/* Of a command that has many of its own only their names, so that its help fits a screen. */
+static void shared_options(struct out *out, const struct command *command)
+{
+    size_t own = 0, column = 0;
+
+    while (command->options != NULL && command->options[own].name != NULL)
+        own++;
+    if (command->shared == NULL || own <= OPTIONS_WHOLE) {
+        option_table(out, command->shared);
+        return;
+    }
+    out_text(out, "\nof the engine, told by agentctl work --help\n ");
+    for (const struct option *o = command->shared; o->name != NULL; o++) {
+        size_t width = strlen(o->name) + 3;
+
+        if (column + width > LINE_WIDTH) {
+            out_text(out, "\n ");
+            column = 0;
+        }
+        out_fmt(out, " --%s", o->name);
+        column += width;
+    }
+    out_text(out, "\n");
+}
+
 /* Pipelines name the program where it stands in them. */
 static bool needs_agentctl(const char *example)
 {
@@ -101,7 +128,7 @@ void help_command(struct out *out, const struct command *command)
         out_fmt(out, "\n%s\n", command->text);
     out_text(out, has_options ? "\noptions\n" : "");
     option_table(out, command->options);
-    option_table(out, command->shared);
+    shared_options(out, command);
     out_fmt(out, "\nalso: --db FILE, --json%s, -y, -q, -v, --trace-log LEVEL\n\nexamples\n",
             (command->flags & COMMAND_LINES) != 0 ? ", --jsonl" : "");
     for (const char *const *e = command->examples; *e != NULL; e++)

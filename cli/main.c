@@ -57,8 +57,10 @@ int main(int argc, char **argv)
     out_init(&cli.out, STDOUT_FILENO);
     rc = args_parse(&cli, argc, argv, &args);
     cli.owes_run_end = owes_run_end(&cli, argc, argv);
-    if (rc == EXIT_OK && args.command != NULL)
+    if (rc == EXIT_OK && args.command != NULL) {
         rc = args.command->run(&cli, &args);
+        rc = cli_trace_end(&cli) != EXIT_OK && rc == EXIT_OK ? EXIT_RUN_FAILED : rc;
+    }
     if (cli.owes_run_end && rc != EXIT_OK)
         drive_write_failure(&cli, rc, args.count > 0 && strcmp(cli.command->name, "run") == 0 ? args.at[0] : NULL);
     args_drop(&args);

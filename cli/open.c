@@ -21,7 +21,10 @@
 
 const struct option cli_driving[] = {
     {"durability", 0, "power|process", "what an answer survives (default: power)"},
+    {"workers", 0, "N", "threads that drive runs; 0: this one alone"},
     {"cache-bytes", 0, "SIZE", "memory for the front cache (64MB)"},
+    {"cache-policy", 0, "lruk-adaptive|lruk|lru|fifo|s3fifo|gdsf|none", "(the first)"},
+    {"cache-trace", 0, "FILE", "record the cache's requests: .csv or .bin"},
     {"sample-interval", 0, "DUR", "between two memory readings; 0: none"},
     {"memory-limit", 0, "SIZE", "refuse runs at this RSS (none)"},
     {"proxy", 0, "URL", "for requests to providers"},
@@ -274,7 +277,7 @@ int cli_open(struct cli *cli, enum need need, const struct args *args)
     agent_error err = AGENT_ERROR_INIT;
     char *env[5] = {NULL};
     agent_status status;
-    int64_t interval = -1;
+    int64_t interval = -1, workers = cli->workers;
     int rc;
 
     if ((rc = cli_db_path(cli, need)) != EXIT_OK)
@@ -298,8 +301,11 @@ int cli_open(struct cli *cli, enum need need, const struct args *args)
             return cli_usage(cli, "for example 64MB, 512KB or 0", "--cache-bytes: '%s' is no size", size);
         if (limit != NULL && (!text_size(limit, &options.memory_limit_bytes) || options.memory_limit_bytes == 0))
             return cli_usage(cli, "for example 512MB", "--memory-limit: '%s' is no size", limit);
-        if ((rc = cli_duration(cli, args, "sample-interval", &interval)) != EXIT_OK)
+        if ((rc = cli_duration(cli, args, "sample-interval", &interval)) != EXIT_OK ||
+            (rc = cli_number(cli, args, "workers", 0, 256, &workers)) != EXIT_OK)
             return rc;
+        options.workers = (int)workers;
+        options.cache_policy = args_value(args, "cache-policy");
         if (interval >= 0)
             options.sample_interval_ms = interval == 0 ? -1 : interval > INT_MAX ? INT_MAX : (int)interval;
         options.proxy = args_value(args, "proxy");
@@ -311,11 +317,14 @@ int cli_open(struct cli *cli, enum need need, const struct args *args)
     status = agent_open(&options, &cli->engine, &err);
     for (size_t i = 0; env[i] != NULL; i++)
         free(env[i]);
-    return status == AGENT_OK ? EXIT_OK : cli_fail(cli, &err);
+    if (status != AGENT_OK)
+        return cli_fail(cli, &err);
+    return args == NULL ? EXIT_OK : cli_trace_begin(cli, args);
 }
 
 void cli_close(struct cli *cli)
 {
+    (void)cli_trace_end(cli);
     agent_close(cli->engine);
     cli->engine = NULL;
     if (cli->keys.text != NULL)

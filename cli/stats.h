@@ -1,10 +1,11 @@
 /*
  * What a run cost, read for showing: its stages on a line of time, and the calls of its tools.
  *
- *     v_runs, v_stage_memory, v_tool_calls ──► stats_load.c ──► struct stats ──► cmd_stats.c   the table
- *                                                                            ├─► stats_chart.c for a terminal
- *                                                                            ├─► svg.c         for a browser
- *                                                                            └─► html.c        many on a page
+ *     v_runs, v_stage_memory, v_tool_calls, v_samples ──► stats_load.c ──► struct stats
+ *                                                                              ├─► cmd_stats.c   the table
+ *                                                                              ├─► stats_chart.c for a terminal
+ *                                                                              ├─► svg.c         for a browser
+ *                                                                              └─► html.c        many on a page
  *
  *   (1) A figure that was not measured is UNKNOWN and is shown as "-"; it is never drawn as 0.
  *   (2) Time on an axis is time in stages. A pause between two stages (a dead process, a decision that
@@ -33,9 +34,17 @@ struct stats_stage {
     char includes[32];      /* what the heap figures count: "own+json"; "": unknown */
     int64_t step, started_at_ms, wall_us, commit_us, samples;
     int64_t rss_before, rss_peak, rss_after, heap_peak, heap_net, child_peak; /* bytes */
+    int64_t pss, anon, file, smaps_us; /* at its end; read where a run begins and ends */
     /* where it lies: from, and from + wall_us; and the pause in front of it */
     int64_t from_us;
     int64_t pause_us; /* 0: none */
+    size_t first_sample, sample_count; /* those of stats.samples that lie in it */
+    int64_t sampled_most;              /* the highest of them; UNKNOWN: there are none */
+};
+
+struct stats_sample { /* RSS between the borders of stages, of runs that were long enough */
+    int64_t at_ms, rss;
+    int64_t at_us; /* on the axis */
 };
 
 struct stats_call {
@@ -54,6 +63,8 @@ struct stats {
     size_t stage_count, stage_cap;
     struct stats_call *calls;
     size_t call_count, call_cap;
+    struct stats_sample *samples; /* in the order of time */
+    size_t sample_count, sample_cap;
     int64_t total_us;                /* length of the axis: all stages */
     int64_t sum_us[STAGE_COUNT];     /* by stage; a stage that is not there has 0 and no row */
     size_t stage_rows[STAGE_COUNT];
@@ -64,6 +75,10 @@ struct stats {
 /* AGENT_ENOTFOUND, without a text: there is no such run. */
 agent_status stats_load(struct cli *cli, int64_t run, struct stats *out, agent_error *err);
 void stats_drop(struct stats *s);
+/* Where the samples lie among the stages, which have their places. */
+void stats_lay_samples(struct stats *s);
+/* Whether a stage had a higher RSS than its borders and samples show. */
+bool stats_has_hidden_peak(const struct stats_stage *st);
 
 /* --- a terminal: stats_chart.c -------------------------------------------------------------------------------- */
 

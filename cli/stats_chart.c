@@ -246,6 +246,23 @@ static void line_clear(const struct chart *c, struct line *l)
     l->low = l->high = UNKNOWN;
 }
 
+/* From its beginning through its samples to its end. */
+static void rss_of_stage(const struct chart *c, struct line *l, const struct stats_stage *st, double from, double to)
+{
+    double x = from;
+    int64_t v = st->rss_before;
+
+    for (size_t i = 0; i < st->sample_count; i++) {
+        const struct stats_sample *sample = &c->s->samples[st->first_sample + i];
+        double next = from + (double)(sample->at_us - st->from_us) * c->us_cells;
+
+        line_put(c, l, x, next, v, sample->rss);
+        x = next;
+        v = sample->rss;
+    }
+    line_put(c, l, x, to, v, st->rss_after);
+}
+
 static void memory(const struct chart *c)
 {
     const struct stats *s = c->s;
@@ -261,10 +278,10 @@ static void memory(const struct chart *c)
         const struct stats_stage *st = &s->stages[i];
         double from = cell_of(c, i), to = from + (st->is_cut ? 0 : (double)st->wall_us * c->us_cells);
 
-        if (st->rss_peak > st->rss_before && st->rss_peak > st->rss_after)
+        if (stats_has_hidden_peak(st))
             line_put(c, &rss, from, to, st->rss_peak, st->rss_peak); /* when in the stage is not kept */
         else
-            line_put(c, &rss, from, to, st->rss_before, st->rss_after);
+            rss_of_stage(c, &rss, st, from, to);
         line_range(&rss, st->rss_before);
         line_range(&rss, st->rss_peak);
         line_range(&rss, st->rss_after);

@@ -112,6 +112,11 @@ static bool take_stage(void *ctx, const agent_row *row)
         .heap_peak = known(row, "heap_peak_bytes"),
         .heap_net = known(row, "heap_net_bytes"),
         .child_peak = known(row, "child_rss_peak_bytes"),
+        .pss = known(row, "pss_bytes"),
+        .anon = known(row, "anon_bytes"),
+        .file = known(row, "file_bytes"),
+        .smaps_us = known(row, "smaps_us"),
+        .sampled_most = UNKNOWN,
     };
     text = row_text(row, "stage", &bytes);
     to->stage = stage_of(text, bytes);
@@ -122,6 +127,18 @@ static bool take_stage(void *ctx, const agent_row *row)
     text = row_text(row, "heap_includes", &bytes);
     memcpy(to->includes, text, bytes < sizeof(to->includes) ? bytes : sizeof(to->includes) - 1);
     to->is_cut = to->wall_us == UNKNOWN;
+    return true;
+}
+
+static bool take_sample(void *ctx, const agent_row *row)
+{
+    struct stats *s = ctx;
+
+    if (s->sample_count == s->sample_cap) {
+        s->sample_cap = s->sample_cap == 0 ? 64 : 2 * s->sample_cap;
+        s->samples = cli_realloc(s->samples, s->sample_cap * sizeof(*s->samples));
+    }
+    s->samples[s->sample_count++] = (struct stats_sample){.at_ms = time_of(row, "at"), .rss = row_int(row, "rss_bytes")};
     return true;
 }
 
@@ -202,6 +219,39 @@ static int64_t between(int64_t v, int64_t low, int64_t high)
     return v < low ? low : v > high ? high : v;
 }
 
+/* Each in the last stage that had begun by then; one that lies in a pause is left out. */
+void stats_lay_samples(struct stats *s)
+{
+    size_t kept = 0, stage = 0;
+
+    for (size_t i = 0; i < s->sample_count; i++) {
+        struct stats_sample sample = s->samples[i];
+        struct stats_stage *st;
+
+        for (size_t k = stage; k < s->stage_count; k++)
+            if (!s->stages[k].is_cut && s->stages[k].started_at_ms != UNKNOWN && s->stages[k].started_at_ms <= sample.at_ms)
+                stage = k;
+        if (stage == s->stage_count)
+            break;
+        st = &s->stages[stage];
+        if (st->is_cut || st->started_at_ms == UNKNOWN || sample.at_ms > st->started_at_ms + st->wall_us / 1000 + 1)
+            continue;
+        sample.at_us = between(st->from_us + (sample.at_ms - st->started_at_ms) * 1000, st->from_us, st->from_us + st->wall_us);
+        if (st->sample_count++ == 0)
+            st->first_sample = kept;
+        if (sample.rss > st->sampled_most)
+            st->sampled_most = sample.rss;
+        s->samples[kept++] = sample;
+    }
+    s->sample_count = kept;
+}
+
+bool stats_has_hidden_peak(const struct stats_stage *st)
+{
+    return st->rss_peak != UNKNOWN && st->rss_peak > st->rss_before && st->rss_peak > st->rss_after &&
+           st->rss_peak > st->sampled_most;
+}
+
 /* The tool stage in which a call was begun: the last one that had begun by then. */
 static const struct stats_stage *stage_of_call(const struct stats *s, const struct stats_call *call)
 {
@@ -266,6 +316,7 @@ agent_status stats_load(struct cli *cli, int64_t run, struct stats *out, agent_e
                      " WHERE r.id = %lld", (long long)run);
     if ((rc = agent_sql(cli->engine, sql, take_model, &s, err)) == AGENT_OK &&
         (rc = agent_scan(cli->engine, AGENT_VIEW_STAGE_MEMORY, &filter, take_stage, &s, err)) == AGENT_OK &&
+        (rc = agent_scan(cli->engine, AGENT_VIEW_SAMPLES, &filter, take_sample, &s, err)) == AGENT_OK &&
         (rc = agent_scan(cli->engine, AGENT_VIEW_TOOL_CALLS, &filter, take_call, &s, err)) == AGENT_OK &&
         s.call_count > 0)
         rc = agent_scan(cli->engine, AGENT_VIEW_STEPS, &filter, take_step, &s, err);
@@ -276,6 +327,7 @@ agent_status stats_load(struct cli *cli, int64_t run, struct stats *out, agent_e
     }
     lay_stages(&s);
     lay_calls(&s);
+    stats_lay_samples(&s);
     *out = s;
     return AGENT_OK;
 }
@@ -287,6 +339,7 @@ void stats_drop(struct stats *s)
         free(s->calls[i].status);
     }
     free(s->calls);
+    free(s->samples);
     free(s->stages);
     free(s->agent);
     free(s->status);

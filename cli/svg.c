@@ -4,16 +4,17 @@
  *      title
  *      stages │▒▒▒│░░░░░░░░░░░░░░░░│▓▓▓▓▓▓▓▓▓▓▓▓▓▓│   a ribbon in colours, with names where there is room
  *      tools  │       ▬▬▬▬ fetch                     one lane for each call at a time
- *      memory │   ___________┌─────────────          resident set of the process, and of tools' processes
- *             │__/
+ *      memory │   ___________┌─────────────          resident set of the process, and of tools' processes,
+ *             │__/                                   which have a panel of their own where they are much larger
  *      heap   │      ┌───────┐_____                  what the run's own memory came to, on a scale of its own
  *             └─┴─────┴─────┴─────┴──  time in stages
  *      legend
  *
  *   (1) Nothing is referred to outside of the document; there is no script. The colours are those of
  *       Okabe and Ito, told apart by colour-blind people too; lines differ by shape as well.
- *   (2) A level is drawn only where it was measured. The instant of a stage's highest reading is not
- *       kept: it stands as a dotted level over the whole stage.
+ *   (2) A level is drawn only where it was measured. Where samples of the run are kept, the line goes
+ *       through them; else the instant of a stage's highest reading is not known, and it stands as a dotted
+ *       level over the whole stage.
  *   (3) Elements that would be under half a pixel beside another are left out: a run of thousands of
  *       stages stays a file of some hundred kilobytes.
  */
@@ -25,6 +26,7 @@
 #define PAUSE_WIDE 26
 #define RIBBON     22
 #define LANE       15
+#define APART_TIMES 3
 #define LANES_MAX  12 /* more calls at a time are counted, not drawn */
 #define CHAR_WIDE  6.4 /* of 11 px text, rather too much than too little */
 #define LEGEND_COLUMNS 4
@@ -89,7 +91,7 @@ double svg_x(const struct drawing *d, size_t stage, int64_t us)
 {
     int pauses = 0;
 
-    for (size_t i = 0; i <= stage; i++)
+    for (size_t i = 0; i <= stage && pauses < d->pauses; i++)
         pauses += d->s->stages[i].pause_us > 0;
     return SVG_LEFT + (double)us * d->us_px + pauses * PAUSE_WIDE;
 }
@@ -107,6 +109,7 @@ int64_t svg_highest(int64_t a, int64_t b)
 static void lay(struct drawing *d)
 {
     const struct stats *s = d->s;
+    int64_t rss = 0, child = 0;
     int pauses = 0, lanes = s->lanes < LANES_MAX ? s->lanes : LANES_MAX;
 
     for (size_t i = 0; i < s->stage_count; i++) {
@@ -116,15 +119,24 @@ static void lay(struct drawing *d)
         d->has_rss |= st->rss_before != UNKNOWN || st->rss_after != UNKNOWN || st->rss_peak != UNKNOWN;
         d->has_heap |= st->heap_peak != UNKNOWN;
         d->has_child |= st->child_peak != UNKNOWN;
+        rss = svg_highest(rss, svg_highest(st->rss_peak, st->sampled_most));
+        child = svg_highest(child, st->child_peak);
     }
+    d->pauses = pauses;
+    d->is_apart = d->has_rss && child / APART_TIMES > rss;
     d->us_px = s->total_us == 0 ? 0 : (double)(SVG_WIDTH - SVG_LEFT - SVG_RIGHT - pauses * PAUSE_WIDE) / (double)s->total_us;
     if (d->us_px < 0)
         d->us_px = 0; /* more pauses than there is room for: they run over the edge */
     d->ribbon = 70;
     d->lanes = d->ribbon + RIBBON + 4;
     d->rss = d->lanes + lanes * LANE + (s->lanes > LANES_MAX ? LANE : 0) + 14;
-    d->heap = d->rss + (d->has_rss || d->has_child ? SVG_RSS_HIGH + 26 : 0);
-    d->axis = d->has_heap ? d->heap + SVG_HEAP_HIGH : d->has_rss || d->has_child ? d->rss + SVG_RSS_HIGH : d->rss;
+    d->axis = d->child = d->heap = d->rss;
+    if (d->has_rss || d->has_child)
+        d->child = d->heap = (d->axis = d->rss + (d->is_apart ? SVG_RSS_HIGH - 60 : SVG_RSS_HIGH)) + SVG_PANEL_GAP;
+    if (d->is_apart)
+        d->heap = (d->axis = d->child + SVG_CHILD_HIGH) + SVG_PANEL_GAP;
+    if (d->has_heap)
+        d->axis = d->heap + SVG_HEAP_HIGH;
     d->legend = d->axis + 58;
     d->height = d->legend; /* grows as the legend is written */
 }
@@ -145,6 +157,11 @@ static void stage_title(const struct drawing *d, const struct stats_stage *st)
     out_fmt(out, "%s%s after; ", mark, amount_bytes(st->rss_after).text);
     out_fmt(out, "heap peak %s, ", amount_bytes(st->heap_peak).text);
     out_fmt(out, "net %s; tools %s; ", amount_bytes(st->heap_net).text, amount_bytes(st->child_peak).text);
+    if (st->pss != UNKNOWN) {
+        out_fmt(out, "PSS %s (", amount_bytes(st->pss).text);
+        out_fmt(out, "%s anonymous, ", amount_bytes(st->anon).text);
+        out_fmt(out, "%s of files); ", amount_bytes(st->file).text);
+    }
     out_fmt(out, "%s samples</title>", amount_int(st->samples).text);
 }
 
@@ -339,10 +356,9 @@ static void legend(struct drawing *d)
     }
     count = (count + LEGEND_COLUMNS - 1) / LEGEND_COLUMNS * LEGEND_COLUMNS; /* lines begin a row of their own */
     for (size_t i = 0; i < s->stage_count; i++)
-        has_peaks |= s->stages[i].rss_peak != UNKNOWN &&
-                     s->stages[i].rss_peak > svg_highest(s->stages[i].rss_before, s->stages[i].rss_after);
+        has_peaks |= stats_has_hidden_peak(&s->stages[i]);
     if (d->has_rss)
-        legend_line(d, &count, "rss", "RSS of the process, read at ●");
+        legend_line(d, &count, "rss", s->sample_count > 0 ? "RSS: ● at borders, sampled between" : "RSS of the process, read at ●");
     if (s->has_shared)
         legend_line(d, &count, "rss shared", "shared: other runs were in a stage");
     if (has_peaks)
@@ -372,6 +388,8 @@ void svg_run(struct out *out, const struct stats *s, bool is_alone)
         calls(&d);
         if (d.has_rss || d.has_child)
             svg_process_panel(&d);
+        if (d.is_apart)
+            svg_child_panel(&d);
         if (d.has_heap)
             svg_heap_panel(&d);
         out_fmt(&body, "<line class=\"edge\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", SVG_LEFT, d.axis, SVG_WIDTH - SVG_RIGHT, d.axis);

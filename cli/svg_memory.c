@@ -1,6 +1,6 @@
 /*
- * The memory of a run drawn: two panels with a scale each, for the process (resident set, and that of
- * tools' processes) and for what the run itself held.
+ * The memory of a run drawn: panels with a scale each, for the process (resident set), for tools'
+ * processes (with it, where they are of its size) and for what the run itself held.
  *
  *   (1) A line breaks where nothing was measured, and at pauses.
  *   (2) The scale of the process begins at 0 unless the readings are close together; it then says so.
@@ -101,6 +101,11 @@ static void rss_line(const struct drawing *d, const struct scale *sc)
             pen_up(&pen);
         if (st->rss_before != UNKNOWN)
             pen_to(&pen, class, svg_x(d, i, st->from_us), y_of(sc, st->rss_before));
+        for (size_t k = 0; k < st->sample_count; k++) {
+            const struct stats_sample *sample = &d->s->samples[st->first_sample + k];
+
+            pen_to(&pen, class, svg_x(d, i, sample->at_us), y_of(sc, sample->rss));
+        }
         if (st->rss_after != UNKNOWN && !st->is_cut)
             pen_to(&pen, class, svg_x(d, i, st->from_us + st->wall_us), y_of(sc, st->rss_after));
         else
@@ -119,16 +124,21 @@ static void rss_line(const struct drawing *d, const struct scale *sc)
             out_fmt(d->out, "<circle class=\"dot\" cx=\"%.2f\" cy=\"%.2f\" r=\"2\"/>\n", to, y_of(sc, st->rss_after));
             last = to;
         }
-        if (st->rss_peak != UNKNOWN && st->rss_peak > svg_highest(st->rss_before, st->rss_after))
+        if (stats_has_hidden_peak(st))
             out_fmt(d->out, "<line class=\"peak\" x1=\"%.2f\" y1=\"%.2f\" x2=\"%.2f\" y2=\"%.2f\"/>\n", from,
                     y_of(sc, st->rss_peak), to - from < 3 ? from + 3 : to, y_of(sc, st->rss_peak));
     }
 }
 
-static void child_level(const struct drawing *d, const struct scale *sc, double from, double to, int64_t bytes)
+/* One beside another at the same level would hide it: they lie a line's width apart by their lanes. */
+static void child_level(const struct drawing *d, const struct scale *sc, double from, double to, int64_t bytes,
+                        const char *tool, int lane)
 {
-    out_fmt(d->out, "<path class=\"child\" d=\"M%.2f %.2fL%.2f %.2f\"/>\n", from, y_of(sc, bytes),
-            to - from < 2 ? from + 2 : to, y_of(sc, bytes));
+    double y = y_of(sc, bytes) + (lane < 4 ? lane : 0) * 3;
+
+    out_fmt(d->out, "<path class=\"child\" d=\"M%.2f %.2fL%.2f %.2f\"><title>", from, y, to - from < 2 ? from + 2 : to, y);
+    svg_text(d->out, tool);
+    out_fmt(d->out, ": %s</title></path>\n", amount_bytes(bytes).text);
 }
 
 /* A line for each call that was measured; where no call says, the stage's own figure. */
@@ -139,7 +149,8 @@ static void child_lines(const struct drawing *d, const struct scale *sc)
     for (size_t i = 0; i < s->call_count; i++)
         if (s->calls[i].from_us != UNKNOWN && s->calls[i].child_peak != UNKNOWN)
             child_level(d, sc, svg_x(d, s->calls[i].stage, s->calls[i].from_us),
-                        svg_x(d, s->calls[i].stage, s->calls[i].to_us), s->calls[i].child_peak);
+                        svg_x(d, s->calls[i].stage, s->calls[i].to_us), s->calls[i].child_peak, s->calls[i].tool,
+                        s->calls[i].lane);
     for (size_t i = 0; i < s->stage_count; i++) {
         const struct stats_stage *st = &s->stages[i];
         bool is_told = false;
@@ -147,7 +158,8 @@ static void child_lines(const struct drawing *d, const struct scale *sc)
         for (size_t c = 0; c < s->call_count; c++)
             is_told |= s->calls[c].stage == i && s->calls[c].from_us != UNKNOWN && s->calls[c].child_peak != UNKNOWN;
         if (!is_told && st->child_peak != UNKNOWN)
-            child_level(d, sc, svg_x(d, i, st->from_us), svg_x(d, i, st->from_us + svg_wall(st)), st->child_peak);
+            child_level(d, sc, svg_x(d, i, st->from_us), svg_x(d, i, st->from_us + svg_wall(st)), st->child_peak,
+                        "all tools of the stage", 0);
     }
 }
 
@@ -160,17 +172,40 @@ void svg_process_panel(const struct drawing *d)
     for (size_t i = 0; i < s->stage_count; i++) {
         const struct stats_stage *st = &s->stages[i];
 
-        most = svg_highest(most, svg_highest(svg_highest(st->rss_before, st->rss_after), svg_highest(st->rss_peak, st->child_peak)));
+        most = svg_highest(most, svg_highest(svg_highest(st->rss_before, st->rss_after), st->rss_peak));
+        if (!d->is_apart)
+            most = svg_highest(most, st->child_peak);
         if (st->rss_before != UNKNOWN && st->rss_before < least)
             least = st->rss_before;
         if (st->rss_after != UNKNOWN && st->rss_after < least)
             least = st->rss_after;
+        for (size_t k = 0; k < st->sample_count; k++)
+            if (s->samples[st->first_sample + k].rss < least)
+                least = s->samples[st->first_sample + k].rss;
+        most = svg_highest(most, st->sampled_most);
     }
+    for (size_t i = 0; i < s->call_count && !d->is_apart; i++)
+        most = svg_highest(most, s->calls[i].child_peak);
+    sc = scale_of(d->rss, d->is_apart ? SVG_RSS_HIGH - 60 : SVG_RSS_HIGH, least == INT64_MAX ? 0 : least, most,
+                  d->has_child && !d->is_apart, 6);
+    memory_axis(d, &sc, sc.low <= 0 ? "process memory (RSS)" : "process RSS, not from 0");
+    rss_line(d, &sc);
+    if (!d->is_apart)
+        child_lines(d, &sc);
+}
+
+void svg_child_panel(const struct drawing *d)
+{
+    const struct stats *s = d->s;
+    int64_t most = 0;
+    struct scale sc;
+
+    for (size_t i = 0; i < s->stage_count; i++)
+        most = svg_highest(most, s->stages[i].child_peak);
     for (size_t i = 0; i < s->call_count; i++)
         most = svg_highest(most, s->calls[i].child_peak);
-    sc = scale_of(d->rss, SVG_RSS_HIGH, least == INT64_MAX ? 0 : least, most, d->has_child, 6);
-    memory_axis(d, &sc, sc.low <= 0 ? "process memory (RSS)" : "process memory (RSS), not from 0");
-    rss_line(d, &sc);
+    sc = scale_of(d->child, SVG_CHILD_HIGH, 0, most, true, 4);
+    memory_axis(d, &sc, "tools (RSS)");
     child_lines(d, &sc);
 }
 

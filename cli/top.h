@@ -15,6 +15,7 @@
 #define TOP_OWNERS   256  /* the newest; the dead that have nothing are left out */
 #define TOP_RUNS     20   /* that are running, the longest first */
 #define TOP_ERRORS   5
+#define TOP_NOTICES  5
 #define TOP_NEWEST   1000 /* ended runs are counted among so many */
 #define TOP_STAGED   2000 /* so many running runs are looked up for their stage, where owners do not tell of all */
 #define TOP_CACHE    100000 /* responses are counted up to so many */
@@ -37,6 +38,11 @@ struct top_error {
     char *agent, *error;
 };
 
+struct top_notice { /* the newest step of memory pressure of a living owner */
+    int64_t owner_id, at_ms, level, rss_bytes, limit_bytes;
+    char *text;
+};
+
 struct top {
     int64_t at_ms;
     int64_t queued[3], ready; /* by class: high, normal, low; of them nothing stands in the way of so many */
@@ -49,6 +55,8 @@ struct top {
     int run_count;
     struct top_error errors[TOP_ERRORS];
     int error_count;
+    struct top_notice notices[TOP_NOTICES];
+    int notice_count;
     int64_t stage_runs[STAGE_COUNT], stage_heap[STAGE_COUNT]; /* STAGE_OTHER: not known of */
     int64_t responses, cache_entries, cache_bytes, cache_budget, cache_gets, cache_hits;
 };

@@ -127,6 +127,24 @@ static bool take_responses(void *ctx, const agent_row *row)
     return false;
 }
 
+/* By id, the newest first: what an owner said before counts no more. */
+static bool take_notice(void *ctx, const agent_row *row)
+{
+    struct top *t = ctx;
+    enum { OWNER, AT, LEVEL, RSS, LIMIT, TEXT };
+    struct top_notice *notice = &t->notices[t->notice_count];
+
+    for (int i = 0; i < t->notice_count; i++)
+        if (t->notices[i].owner_id == agent_row_int(row, OWNER))
+            return true;
+    *notice = (struct top_notice){
+        .owner_id = agent_row_int(row, OWNER), .at_ms = known(row, AT), .level = agent_row_int(row, LEVEL),
+        .rss_bytes = known(row, RSS), .limit_bytes = known(row, LIMIT),
+    };
+    notice->text = copy_of(row, TEXT);
+    return ++t->notice_count < TOP_NOTICES;
+}
+
 /* --- owners ---------------------------------------------------------------------------------------------------------- */
 
 static bool take_owner(void *ctx, const agent_row *row)
@@ -241,6 +259,22 @@ static void forget_idle_dead(struct top *t)
     t->owner_count = kept;
 }
 
+/* What the dead did about memory is of no use now. */
+static void forget_notices(struct top *t)
+{
+    int kept = 0;
+
+    for (int i = 0; i < t->notice_count; i++) {
+        const struct top_owner *owner = owner_of(t, t->notices[i].owner_id);
+
+        if (owner != NULL && owner->is_alive && t->notices[i].level > 0)
+            t->notices[kept++] = t->notices[i];
+        else
+            free(t->notices[i].text);
+    }
+    t->notice_count = kept;
+}
+
 /* --- what owners tell once a second ----------------------------------------------------------------------------------- */
 
 static int64_t number_in(const json_t *object, const char *key)
@@ -332,6 +366,9 @@ static const struct query {
      " FROM (SELECT * FROM run ORDER BY id DESC LIMIT 1000) r WHERE r.status = 'failed' ORDER BY r.id DESC LIMIT 5",
      take_error},
     {"SELECT count(*) FROM (SELECT 1 FROM cache LIMIT 100000)", take_responses},
+    /* by the primary key; there are at most some hundred */
+    {"SELECT owner_id, at_ms, level, rss_bytes, limit_bytes, text FROM notice"
+     " WHERE kind = 'pressure' AND owner_id IS NOT NULL ORDER BY id DESC", take_notice},
 };
 
 static const char live_sql[] = "SELECT owner_id, at_ms, rss_bytes, heap_bytes, stages, cache FROM live";
@@ -365,6 +402,7 @@ agent_status top_read(struct cli *cli, struct top *out, agent_error *err)
     if (rc == AGENT_OK) {
         ask_alive(&t, cli->db_path);
         forget_idle_dead(&t);
+        forget_notices(&t);
         ask_memory(&t);
         rc = agent_sql(cli->engine, live_sql, take_live, &t, err);
     }
@@ -399,5 +437,7 @@ void top_drop(struct top *t)
         free(t->errors[i].agent);
         free(t->errors[i].error);
     }
+    for (int i = 0; i < t->notice_count; i++)
+        free(t->notices[i].text);
     *t = (struct top){0};
 }

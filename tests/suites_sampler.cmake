@@ -2,3 +2,4 @@
 agent_test(account agent_engine)
 add_executable(touch_tree touch_tree.c) # without sanitizers: its size is what is looked at
 agent_test(sampler agent_engine)
+agent_test(samples agent_engine)

@@ -34,6 +34,7 @@ static struct stats_stage *add_stage(struct stats *s, size_t at, enum stage stag
     stages[at] = (struct stats_stage){
         .stage = stage, .source = "borders", .step = 1, .started_at_ms = 1000, .wall_us = us, .commit_us = 0, .samples = 2,
         .rss_before = MB(4), .rss_peak = MB(5), .rss_after = MB(5), .heap_peak = 4096, .heap_net = 64, .child_peak = UNKNOWN,
+        .pss = UNKNOWN, .anon = UNKNOWN, .file = UNKNOWN, .smaps_us = UNKNOWN, .sampled_most = UNKNOWN,
         .from_us = s->total_us,
     };
     s->total_us += us;
@@ -228,6 +229,65 @@ START_TEST(a_stage_has_as_many_cells_as_its_share_of_the_time)
 }
 END_TEST
 
+/* --- samples --------------------------------------------------------------------------------------------------------------- */
+
+static struct stats_sample samples[8];
+
+/* Infer for 50 ms, a pause of a second, respond for 50 ms; two samples in each stage, one in the pause. */
+static struct stats sampled_run(void)
+{
+    static const int64_t at[] = {1010, 1040, 1500, 2060, 2100}, mb[] = {6, 9, 7, 8, 4};
+    struct stats s = run_of(2, 0);
+
+    add_stage(&s, 0, STAGE_INFER, 50000)->rss_peak = MB(9);
+    add_stage(&s, 1, STAGE_RESPOND, 50000)->rss_peak = MB(8);
+    stages[1].started_at_ms = 2050;
+    stages[1].pause_us = 1000000;
+    for (int i = 0; i < 5; i++)
+        samples[i] = (struct stats_sample){.at_ms = at[i], .rss = MB(mb[i])};
+    s.samples = samples;
+    s.sample_count = 5;
+    stats_lay_samples(&s);
+    return s;
+}
+
+START_TEST(a_sample_lies_in_the_stage_that_was_under_way)
+{
+    static const int64_t at_us[] = {10000, 40000, 60000, 100000};
+    struct stats s = sampled_run();
+
+    ck_assert_uint_eq(s.sample_count, 4); /* the one in the pause is left out */
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(samples[i].at_us, at_us[i]);
+    ck_assert_uint_eq(stages[0].first_sample, 0);
+    ck_assert_uint_eq(stages[0].sample_count, 2);
+    ck_assert_int_eq(stages[0].sampled_most, MB(9));
+    ck_assert_uint_eq(stages[1].first_sample, 2);
+    ck_assert_uint_eq(stages[1].sample_count, 2);
+    ck_assert_int_eq(stages[1].sampled_most, MB(8));
+    ck_assert(!stats_has_hidden_peak(&stages[0]));
+    stages[0].rss_peak = MB(10); /* by the kernel's own peak, between two samples */
+    ck_assert(stats_has_hidden_peak(&stages[0]));
+}
+END_TEST
+
+START_TEST(the_chart_of_memory_goes_through_the_samples)
+{
+    struct stats s = sampled_run();
+    const char *line;
+
+    stages[1].pause_us = 0;
+    stats_chart(&out, &s, 129, true); /* 100 cells: a millisecond each */
+    line = strstr(written(), "\nrss");
+    ck_assert_ptr_nonnull(line);
+    line += 10;
+    ck_assert_int_eq(line[0], '_');
+    ck_assert_int_eq(line[39], '#'); /* 9 MB, the most there is */
+    ck_assert(line[20] != line[30]);
+    ck_assert_ptr_nonnull(strstr(line, "4.0 MB..9.0 MB"));
+}
+END_TEST
+
 START_TEST(what_was_not_measured_has_no_line_and_no_cell)
 {
     struct stats s = usual_run();
@@ -356,6 +416,42 @@ START_TEST(axes_have_units_and_tools_have_lines_of_their_own)
 }
 END_TEST
 
+START_TEST(the_drawing_goes_through_the_samples_and_names_no_hidden_peak)
+{
+    struct stats s = sampled_run();
+    const char *line;
+    int turns = 0;
+
+    svg_run(&out, &s, true);
+    is_well_formed(written());
+    ck_assert_ptr_null(strstr(out.at, "class=\"peak\""));
+    ck_assert_ptr_nonnull(strstr(out.at, "sampled between"));
+    line = strstr(out.at, "<path class=\"rss\"");
+    ck_assert_ptr_nonnull(line);
+    for (; *line != '>'; line++)
+        turns += *line == 'L';
+    ck_assert_int_eq(turns, 3); /* two samples and the end of the stage; the pause breaks the line */
+}
+END_TEST
+
+START_TEST(tools_much_larger_than_the_process_do_not_press_its_line_flat)
+{
+    struct stats s = usual_run();
+
+    svg_run(&out, &s, true);
+    is_well_formed(written());
+    ck_assert_ptr_nonnull(strstr(out.at, ">tools (RSS)<"));
+    ck_assert_ptr_nonnull(strstr(out.at, ">5.0 MB<"));
+    ck_assert_ptr_nonnull(strstr(out.at, ": 30.0 MB</title></path>"));
+    out.bytes = 0;
+    stages[2].child_peak = calls[0].child_peak = MB(8);
+    svg_run(&out, &s, true);
+    is_well_formed(written());
+    ck_assert_ptr_null(strstr(out.at, ">tools (RSS)<"));
+    ck_assert_int_eq(count_of(out.at, "<path class=\"child\""), 1);
+}
+END_TEST
+
 START_TEST(shared_readings_are_drawn_apart_and_explained)
 {
     struct stats s = usual_run();
@@ -458,14 +554,19 @@ Suite *stats_view_suite(void)
     tcase_add_test(chart, the_chart_fits_the_width_that_it_is_given);
     tcase_add_test(chart, where_there_is_no_utf8_the_chart_is_ascii);
     tcase_add_test(chart, a_stage_has_as_many_cells_as_its_share_of_the_time);
+    tcase_add_test(chart, a_sample_lies_in_the_stage_that_was_under_way);
+    tcase_add_test(chart, the_chart_of_memory_goes_through_the_samples);
     tcase_add_test(chart, what_was_not_measured_has_no_line_and_no_cell);
     tcase_add_test(chart, a_run_whose_stages_took_no_time_is_drawn_too);
     suite_add_tcase(suite, chart);
 
     tcase_add_checked_fixture(drawing, begin, end);
+    tcase_set_timeout(drawing, 60);
     tcase_add_test(drawing, the_drawing_is_well_formed_and_refers_to_nothing);
     tcase_add_test(drawing, a_hostile_name_is_text);
     tcase_add_test(drawing, axes_have_units_and_tools_have_lines_of_their_own);
+    tcase_add_test(drawing, the_drawing_goes_through_the_samples_and_names_no_hidden_peak);
+    tcase_add_test(drawing, tools_much_larger_than_the_process_do_not_press_its_line_flat);
     tcase_add_test(drawing, shared_readings_are_drawn_apart_and_explained);
     tcase_add_test(drawing, no_line_is_drawn_where_nothing_was_measured);
     tcase_add_test(drawing, a_run_of_thousands_of_stages_stays_a_small_file);

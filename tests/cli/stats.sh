@@ -186,6 +186,45 @@ run 0 top --json
 json '$.runs.running' 0
 json_type '$.owners' array
 
+note 'the series of a run that was longer than the interval'
+run 0 run demo '/tool nap {}' --sample-interval 10ms --jsonl
+number=$("$AGENTCTL" sql --table 'select max(id) as n from v_runs' | tail -n 1 | tr -d ' ')
+run 0 stats "$number" --json
+json_valid
+json '$.samples[0].run_id' "$number"
+json '$.samples[1].run_id' "$number"
+[ "$(scratch "select json_extract('$(quoted out)', '\$.samples[1].rss_bytes') > 1000000 as v")" = 1 ] || bad 'the process has no memory'
+run 0 stats "$number" --svg sampled.svg
+xml_valid sampled.svg
+grep -q 'sampled between' sampled.svg || bad 'the line does not go through the samples'
+run 0 run other hello --sample-interval 1s
+run 0 stats "$((number + 1))" --json
+json_type '$.samples[0]' missing
+run 0 run other hello --sample-interval 0
+run 0 stats "$((number + 2))" --json
+json_type '$.samples[0]' missing
+json_type '$.stages[0].pss_bytes' null
+
+note 'steps of memory pressure'
+run 0 stats --json
+json_type '$.notices[0]' missing
+run 6 run other hello --memory-limit 1MB
+says memory_limit
+run 0 stats --json
+json_valid
+json '$.notices[0].kind' pressure
+json '$.notices[0].level' 3
+json '$.notices[2].level' 1
+json_type '$.notices[3]' missing
+run 0 stats
+err_has 'new runs are refused'
+out_lacks refused
+run 0 stats --since 2999-01-01 --json
+json_type '$.notices[0]' missing
+run 0 doctor
+out_has 'last memory notice'
+out_has 'PSS readings'
+
 note 'on a terminal'
 if command -v script >/dev/null; then
     script -qec 'stty cols 60; "$AGENTCTL" stats 1' /dev/null </dev/null 2>err | tr -d '\r' >out
