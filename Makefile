@@ -2,11 +2,14 @@
 #
 #   make run     build, and a first tour on the built-in offline model
 #   make test    build and run every test: gcc, clang, ASan+UBSan, TSan
-#   make bench   the benches, at full length        make soak   long runs and long crashes
+#   make bench   the benches, at full length        make soak   half an hour of mixed load, then crashes for
+#                                                             an hour or two; SEED=n repeats, MINUTES=n
 #   make install PREFIX=/usr/local
 
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc)
+MINUTES ?= 30
+SEED   := $(or $(SEED),$(shell od -An -N2 -tu2 /dev/urandom | tr -d ' '))
 # Once more where a busy machine was in the way; what fails twice has failed.
 CTEST   = ctest --output-on-failure --repeat until-pass:2 -j $(JOBS) --test-dir
 
@@ -50,8 +53,12 @@ bench: deps-test
 
 soak: deps-test
 	@cmake --preset release -DBUILD_TESTING=ON >/dev/null && cmake --build --preset release -- --quiet
+	build/release/bench/agent-bench soak --minutes $(MINUTES) --seed $(SEED)
+	CRASH_SEED=$(SEED) CRASH_ROUNDS=1000 build/release/tests/test_crash_crowd
+	CRASH_SEED=$(SEED) CRASH_ALL=1 build/release/tests/test_crash_points
+	CRASH_SEED=$(SEED) CRASH_ROUNDS=1000 build/release/tests/test_power
 	AGENTCTL=$(CURDIR)/build/release/agentctl SCRIPTED=$(CURDIR)/build/release/tests/scripted_server \
-	    ROUNDS=1000 sh tests/crash_rounds.sh
+	    SEED=$(SEED) ROUNDS=1000 sh tests/crash_rounds.sh
 
 install: build
 	cmake --install build/release

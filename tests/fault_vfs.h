@@ -21,6 +21,7 @@ static struct {
 struct fault_file {
     sqlite3_file base;
     sqlite3_file *real; /* behind this struct */
+    void *tag;          /* for a disk that is built on this one (crash_disk.c) */
 };
 
 static inline sqlite3_file *fault_real(sqlite3_file *f)
@@ -157,6 +158,7 @@ static inline int fault_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f
     (void)vfs;
     file->base.pMethods = NULL;
     file->real = (sqlite3_file *)(file + 1);
+    file->tag = NULL;
     file->real->pMethods = NULL;
     rc = fault_under->xOpen(fault_under, name, file->real, flags, out_flags);
     if (file->real->pMethods != NULL)
