@@ -52,7 +52,7 @@ enum { MESSAGE_RUN = 1, MESSAGE_ROLE = 2 };
 
 enum statement {
     BEGIN, COMMIT, RUN_INSERT, RUN_UPDATE, SESSION_INSERT, SESSION_UPDATE, AGENT_UPDATE, MESSAGE_INSERT, STEP_INSERT,
-    STEP_UPDATE, CALL_INSERT, CALL_UPDATE, STAGE_INSERT, STATEMENTS
+    STEP_UPDATE, CALL_INSERT, CALL_UPDATE, STAGE_INSERT, RUN_ENQUEUE, RUN_CLAIM, STATEMENTS
 };
 
 static const char *const statements[STATEMENTS] = {
@@ -78,6 +78,11 @@ static const char *const statements[STATEMENTS] = {
     [CALL_UPDATE] = "UPDATE tool_call SET status=?2, result=?3, result_text_id=?4, wall_us=?5, "
                     "child_rss_peak_bytes=?6 WHERE id=?1",
     [STAGE_INSERT] = "INSERT INTO stage (id, rows) VALUES (?1,?2)",
+    [RUN_ENQUEUE] = "INSERT INTO run (id, agent_id, agent_version_id, session_id, priority, attempt, input, options, "
+                    "trace_id, idempotency_key, queued_at_ms, status, ready) VALUES (?1,?2,?3,?4,?5,0,?8,?9,?11,?12,?13,"
+                    "'queued',1)",
+    [RUN_CLAIM] = "UPDATE run SET status='running', ready=0, owner_id=?6, attempt=?7, input_seq=?10, started_at_ms=?14, "
+                  "deadline_at_ms=?15 WHERE id=?1",
 };
 
 struct writer {
@@ -90,6 +95,7 @@ struct writer {
         bool first;                     /* of its session */
         int units;
     } *runs;
+    bool queued;
     char *why;
 };
 
@@ -226,7 +232,7 @@ static bool deal(struct writer *w)
                row_at(&w->rows[MESSAGE], (size_t)next_message[low])[MESSAGE_RUN].i == run)
             next_message[low]++;
         x->message_end = (size_t)next_message[low];
-        x->units = x->at[CALL] < x->end[CALL] ? 4 : 2;
+        x->units = w->queued ? 3 : x->at[CALL] < x->end[CALL] ? 4 : 2;
         x->at[SESSION] = low;
     }
     free(next_message);
@@ -297,7 +303,8 @@ static bool end_step(struct writer *w, struct span *x)
     return step(w, STEP_UPDATE);
 }
 
-static bool create_unit(struct writer *w, size_t i)
+/* A run with its session, as it came. */
+static bool arrive(struct writer *w, size_t i, enum statement insert_run)
 {
     struct span *x = &w->runs[i];
     const struct cell *run = row_at(&w->rows[RUN], i), *session = row_at(&w->rows[SESSION], x->at[SESSION]);
@@ -310,9 +317,24 @@ static bool create_unit(struct writer *w, size_t i)
     (void)sqlite3_bind_int(st, 2, x->first);
     bind(st, 3, &run[RUN_QUEUED]);
     bind(st, 4, &run[RUN_SESSION]);
-    if (!step(w, AGENT_UPDATE) || !insert(w, RUN_INSERT, RUN, i, 15))
-        return false;
+    return step(w, AGENT_UPDATE) && insert(w, insert_run, RUN, i, insert_run == RUN_ENQUEUE ? 13 : 15);
+}
+
+static bool begin_run(struct writer *w, size_t i)
+{
+    struct span *x = &w->runs[i];
+
     return insert(w, MESSAGE_INSERT, MESSAGE, x->message++, 8) && insert(w, STEP_INSERT, STEP, x->at[STEP], 3);
+}
+
+static bool create_unit(struct writer *w, size_t i)
+{
+    return arrive(w, i, RUN_INSERT) && begin_run(w, i);
+}
+
+static bool claim_unit(struct writer *w, size_t i)
+{
+    return insert(w, RUN_CLAIM, RUN, i, 15) && begin_run(w, i);
 }
 
 /* The answer that asks for tools, and the intents. */
@@ -372,7 +394,9 @@ static bool finish_unit(struct writer *w, size_t i, int messages)
 static bool write_unit(struct writer *w, size_t i, int unit, int messages)
 {
     if (unit == 0)
-        return create_unit(w, i);
+        return w->queued ? arrive(w, i, RUN_ENQUEUE) : create_unit(w, i);
+    if (unit == 1 && w->queued)
+        return claim_unit(w, i);
     if (unit == w->runs[i].units - 1)
         return finish_unit(w, i, messages);
     return unit == 1 ? intent_unit(w, i) : results_unit(w, i);
@@ -394,7 +418,7 @@ static bool write_all(struct writer *w, const struct bare *b, struct bare_result
             for (size_t i = first; i < end; i++) {
                 int units = w->runs[i].units;
 
-                if (unit >= units)
+                if (unit >= units || (b->parts > 0 && (int)(i % (size_t)b->parts) != b->part))
                     continue;
                 more |= unit + 1 < units;
                 if (!open) {
@@ -407,6 +431,7 @@ static bool write_all(struct writer *w, const struct bare *b, struct bare_result
                                 (int)(w->runs[i].end[MESSAGE] - w->runs[i].at[MESSAGE])))
                     return false;
                 out->units++;
+                out->runs += unit == 0;
                 owed -= 1;
                 if (owed < 1) {
                     if (!step(w, COMMIT))
@@ -420,7 +445,6 @@ static bool write_all(struct writer *w, const struct bare *b, struct bare_result
     if (open && !step(w, COMMIT))
         return false;
     out->commits += open;
-    out->runs = (long)runs;
     return true;
 }
 
@@ -487,6 +511,7 @@ static bool open_to(struct writer *w, const struct bare *b)
     if (sqlite3_open_v2(b->to, &w->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
         sqlite3_exec(w->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
         return fail(w->why, b->to, w->db != NULL ? sqlite3_errmsg(w->db) : "out of memory");
+    (void)sqlite3_busy_timeout(w->db, b->parts > 1 ? 60000 : 0);
     for (int s = 0; s < STATEMENTS; s++)
         if (sqlite3_prepare_v3(w->db, statements[s], -1, SQLITE_PREPARE_PERSISTENT, &w->st[s], NULL) != SQLITE_OK)
             return fail(w->why, statements[s], sqlite3_errmsg(w->db));
@@ -495,7 +520,7 @@ static bool open_to(struct writer *w, const struct bare *b)
 
 bool bare_write(const struct bare *b, struct bare_result *out, char *why)
 {
-    struct writer w = {.why = why};
+    struct writer w = {.queued = b->queued, .why = why};
     sqlite3 *from = NULL;
     int64_t began_ns = 0;
     double cpu = 0;
@@ -511,13 +536,15 @@ bool bare_write(const struct bare *b, struct bare_result *out, char *why)
         w.runs[i].end[MESSAGE] = w.runs[i].message_end;
     }
     if (ok) {
+        if (b->ready != NULL)
+            b->ready(b->ctx);
         cpu = bench_cpu_s();
         began_ns = bench_now_ns();
         ok = write_all(&w, b, out);
         out->wall_s = (double)(bench_now_ns() - began_ns) / 1e9;
         out->cpu_s = bench_cpu_s() - cpu;
     }
-    ok = ok && (out->runs < (long)w.rows[RUN].count || compare(from, w.db, why));
+    ok = ok && (b->parts > 0 || out->runs < (long)w.rows[RUN].count || compare(from, w.db, why));
     for (int s = 0; s < STATEMENTS; s++)
         (void)sqlite3_finalize(w.st[s]);
     (void)sqlite3_close(w.db);
@@ -525,6 +552,20 @@ bool bare_write(const struct bare *b, struct bare_result *out, char *why)
     for (int t = 0; t < TABLES; t++)
         free_rows(&w.rows[t]);
     free(w.runs);
+    return ok;
+}
+
+bool bare_compare(const char *from, const char *to, char *why)
+{
+    sqlite3 *db[2] = {NULL, NULL};
+    bool ok = true;
+
+    for (int i = 0; i < 2 && ok; i++)
+        ok = sqlite3_open_v2(i == 0 ? from : to, &db[i], SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK ||
+             fail(why, i == 0 ? from : to, "cannot be opened");
+    ok = ok && compare(db[0], db[1], why);
+    (void)sqlite3_close(db[0]);
+    (void)sqlite3_close(db[1]);
     return ok;
 }
 

@@ -6,7 +6,8 @@
  *
  * A unit is what the engine hands its store at once: a run without tools has two (created and
  * claimed; answered and finished), a call of a tool puts two between. Statements are the plainest
- * that have the same effect: inserts as the rows were at that time, updates of what changed.
+ * that have the same effect: inserts as the rows were at that time, updates of what changed. A run that
+ * was queued has three: queued, claimed, finished.
  */
 #ifndef BENCH_BARE_H
 #define BENCH_BARE_H
@@ -20,6 +21,10 @@ struct bare {
     double batch;     /* units in a commit, on average; 0: the units of one run */
     int in_flight;    /* how many runs' first units come before their last */
     long most;        /* stops after so many runs, and then compares nothing; 0: all */
+    bool queued;      /* runs without tools, queued by one and claimed by another */
+    int part, parts;  /* of `parts` processes that write at once this is number `part`, and compares nothing; 0: all */
+    void (*ready)(void *ctx); /* NULL, or called when the rows are in memory; the clock starts when it returns */
+    void *ctx;
 };
 
 struct bare_result {
@@ -29,6 +34,7 @@ struct bare_result {
 
 /* Writes, and compares both files: as many rows and as many bytes in every table of a run. */
 bool bare_write(const struct bare *w, struct bare_result *out, char *why);
+bool bare_compare(const char *from, const char *to, char *why);
 
 /* Counts commits of others: a connection that looks at the header of the wal-index. */
 struct watch {

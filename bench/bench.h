@@ -27,6 +27,7 @@ struct bench_options {
     bool big;           /* cold: a file of 1 GB instead of 100 MB */
     uint64_t seed;      /* of inputs and of the order within a round */
     int rounds;         /* 0: each bench's own */
+    int minutes;        /* of soak; 0: its own */
     const char *dir;    /* where files are made; on a real disk */
     char agentctl[512]; /* the programs that cold starts; "": not found */
     char helper[512];
@@ -114,9 +115,18 @@ void bench_cold(struct bench_run *b);
 void bench_sampler(struct bench_run *b);
 void bench_accounts(struct bench_run *b);
 void bench_steady(struct bench_run *b);
+void bench_peaks(struct bench_run *b);
 void bench_concurrency(struct bench_run *b);
 void bench_delayed(struct bench_run *b);
 void bench_streams(struct bench_run *b);
+void bench_inflight(struct bench_run *b);
+void bench_tls(struct bench_run *b);
+void bench_cold_host(struct bench_run *b);
+void bench_isolation(struct bench_run *b);
+void bench_io(struct bench_run *b);
+void bench_queue(struct bench_run *b);
+void bench_scaling(struct bench_run *b);
+void bench_soak(struct bench_run *b);
 void bench_cache_coherence(struct bench_run *b);
 void bench_cache_end_to_end(struct bench_run *b);
 void bench_cache_warm(struct bench_run *b);

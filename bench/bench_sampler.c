@@ -5,11 +5,16 @@
  *                   between them; what the thread burns while one run waits
  *     accounts      runs in memory with and without heap accounts, and with readings at the borders
  *     steady        RSS along 100,000 runs
+ *     peaks         what the rows miss of a spike of known size, of VmHWM, and of /usr/bin/time -v
  *
  * An interval of 1 s stands for the borders alone: no round is long enough for more than some samples.
  */
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "bench/load.h"
 #include "bench/server.h"
@@ -184,4 +189,162 @@ void bench_steady(struct bench_run *b)
         bench_add(ended, rss[POINTS - 1] / 1e6);
         bench_note(b, "RSS along %ld runs: %s from %.2f to %.2f MB", l.runs, drawn, least / 1e6, most / 1e6);
     }
+}
+
+/* --- peaks ----------------------------------------------------------------------------------------------------- */
+
+enum { SPIKE_BYTES = 32 << 20, SPIKES = 10, SPIKE_MS = 20 };
+
+struct peaks {
+    double missed[SPIKES]; /* MB of each spike that its run's row does not show; negative: too much */
+    double below_kernel;   /* MB, of all rows below VmHWM */
+};
+
+static void hold_ms(long ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+
+    (void)nanosleep(&t, NULL);
+}
+
+/* Memory that the library knows nothing of, held for a while and given back. */
+static agent_status spike(void *ctx, agent_tool_call *call, agent_error *err)
+{
+    volatile char *p = malloc(SPIKE_BYTES);
+
+    (void)ctx, (void)call, (void)err;
+    for (size_t i = 0; p != NULL && i < SPIKE_BYTES; i += 4096)
+        p[i] = 1;
+    hold_ms(SPIKE_MS);
+    free((void *)(uintptr_t)p);
+    return AGENT_OK;
+}
+
+struct spiked {
+    int64_t before, peak;
+};
+
+static bool take_spiked(void *ctx, const agent_row *row)
+{
+    struct spiked *s = ctx;
+
+    s->before = agent_row_int(row, agent_row_find(row, "rss_before_bytes"));
+    s->peak = agent_row_int(row, agent_row_find(row, "rss_peak_bytes"));
+    return true;
+}
+
+static bool peaks_work(void *arg, void *out, char *why)
+{
+    int interval_ms = *(const int *)arg;
+    struct peaks *peaks = out;
+    agent_options o = AGENT_OPTIONS_INIT;
+    agent_config c = AGENT_CONFIG_INIT;
+    agent_tool tool = AGENT_TOOL_INIT;
+    agent_error err = AGENT_ERROR_INIT;
+    agent_engine *engine = NULL;
+    const char *tool_name = "spike";
+    int64_t most = 0;
+
+    o.workers = 1;
+    o.sample_interval_ms = interval_ms > 0 ? interval_ms : 1000;
+    o.sample_hwm = interval_ms == 0;
+    c.model = "offline:demo";
+    c.tools = &tool_name;
+    c.tool_count = 1;
+    tool.name = tool_name;
+    tool.call = spike;
+    if (agent_open(&o, &engine, &err) != AGENT_OK || agent_tool_register(engine, &tool, &err) != AGENT_OK ||
+        agent_create(engine, "bench", &c, AGENT_CREATE_NEW, NULL, &err) != AGENT_OK) {
+        (void)snprintf(why, BENCH_WHY_MAX, "%.200s", err.text);
+        return false;
+    }
+    for (int i = 0; i < SPIKES; i++) {
+        agent_run_request q = AGENT_RUN_REQUEST_INIT;
+        agent_filter f = AGENT_FILTER_INIT;
+        const agent_run_result *r = NULL;
+        struct spiked s = {0};
+        agent_run *run = NULL;
+
+        q.agent = "bench";
+        q.input = "/tool spike {}";
+        q.input_bytes = strlen(q.input);
+        f.name = "tool";
+        if (agent_run_start(engine, &q, &run, &err) != AGENT_OK || agent_run_wait(run, 60000, &r, &err) != AGENT_OK ||
+            (f.run_id = r->run.id) == 0 ||
+            agent_scan(engine, AGENT_VIEW_STAGE_MEMORY, &f, take_spiked, &s, &err) != AGENT_OK || s.peak == 0) {
+            (void)snprintf(why, BENCH_WHY_MAX, "spike %d: %.200s", i, err.text);
+            return false;
+        }
+        agent_run_free(run);
+        peaks->missed[i] = (double)(s.before + SPIKE_BYTES - s.peak) / 1e6;
+        most = s.peak > most ? s.peak : most;
+    }
+    peaks->below_kernel = (double)(bench_peak_bytes() - most) / 1e6;
+    agent_close(engine);
+    return true;
+}
+
+/* What a person would do: time -v around agentctl run, and the run's own row. */
+static bool beside_time(struct bench_run *b, struct bench_series *kb)
+{
+    static const char told[] = "Maximum resident set size (kbytes): ", printed[] = "\"rss_peak_bytes\":";
+    const char *agentctl = bench_opts(b)->agentctl, *at;
+    char folder[512], db[544], text[16384];
+    const char *make[] = {agentctl, "--db", db, "create", "bench", "-o", "latency_ms=30", "--json", NULL};
+    const char *run[] = {"/bin/sh", "-c", "exec /usr/bin/time -v \"$0\" \"$@\" 2>&1", agentctl, "--db", db,
+                         "run", "bench", "hello", "--sample-interval", "1ms", NULL};
+    const char *ask[] = {agentctl, "--db", db, "list", "runs", "--json", NULL};
+    double seen = 0, row = 0;
+    bool ok;
+
+    if (!bench_folder(b, folder, sizeof(folder)))
+        return false;
+    (void)snprintf(db, sizeof(db), "%s/t.db", folder);
+    ok = bench_program(make, text, sizeof(text)) == 0 && bench_program(run, text, sizeof(text)) == 0;
+    if (ok && (at = strstr(text, told)) != NULL)
+        seen = strtod(at + sizeof(told) - 1, NULL) * 1024;
+    ok = ok && bench_program(ask, text, sizeof(text)) == 0;
+    if (ok && (at = strstr(text, printed)) != NULL)
+        row = strtod(at + sizeof(printed) - 1, NULL);
+    bench_folder_remove(folder);
+    if (!bench_expect(b, ok && row > 0 && seen > 0, "agentctl under /usr/bin/time -v told nothing: %.100s", text))
+        return false;
+    bench_add(kb, (seen - row) / 1e3);
+    return true;
+}
+
+void bench_peaks(struct bench_run *b)
+{
+    static const int intervals[] = {1, 10, 100, 0};
+    enum { HOW = 4 };
+    struct bench_series *missed[HOW], *below[HOW], *timed;
+    const bool has_time = bench_opts(b)->agentctl[0] != '\0' && access("/usr/bin/time", X_OK) == 0;
+
+    for (int i = 0; i < HOW; i++)
+        missed[i] = intervals[i] > 0
+                        ? bench_series(b, BENCH_LESS, "MB", "every %d ms: missed of 32 MiB held %d ms", intervals[i], SPIKE_MS)
+                        : bench_series(b, BENCH_LESS, "MB", "sample_hwm: missed of 32 MiB held %d ms", SPIKE_MS);
+    for (int i = 0; i < HOW - 1; i++)
+        below[i] = bench_series(b, BENCH_LESS, "MB", "every %d ms: the highest row below VmHWM", intervals[i]);
+    timed = has_time ? bench_series(b, BENCH_LESS, "kB", "agentctl run: its row below /usr/bin/time -v") : NULL;
+    bench_goal(missed[0], 1, 0);
+    bench_goal(missed[HOW - 1], 1, 0);
+    for (int round = bench_rounds(b, 5); round > 0; round--) {
+        for (int i = 0; i < HOW; i++) {
+            int interval = intervals[i];
+            struct peaks p;
+
+            if (!bench_child(b, peaks_work, &interval, &p, sizeof(p)))
+                return;
+            for (int k = 0; k < SPIKES; k++)
+                bench_add(missed[i], p.missed[k]);
+            if (i < HOW - 1)
+                bench_add(below[i], p.below_kernel);
+        }
+        if (has_time && !beside_time(b, timed))
+            return;
+    }
+    bench_note(b, "a spike shorter than the interval is seen by chance, or with sample_hwm, which spoils VmHWM for others");
+    if (!has_time)
+        bench_note(b, "there is no /usr/bin/time or no agentctl: not compared");
 }

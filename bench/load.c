@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool fail(char *why, const char *what, const agent_error *err)
 {
@@ -38,6 +39,7 @@ bool load_open(const struct load *l, agent_engine **out, char *why)
     o.sample_interval_ms = l->sample_ms > 0 ? l->sample_ms : l->sample_ms == 0 ? -1 : 0;
     o.no_heap_accounts = l->no_accounts;
     o.secret = secret;
+    o.ca_file = l->ca_file;
     if (agent_open(&o, &engine, &err) != AGENT_OK)
         return fail(why, "open the engine", &err);
     c.instructions = "You are a bench.";
@@ -194,7 +196,7 @@ static void start_next(struct drive *d)
         return;
     }
     (void)atomic_fetch_or(&d->items[i].seen, RETURNED);
-    free_old(d, i - 4L * d->load->in_flight - 64);
+    free_old(d, i - (long)d->load->in_flight - 64);
     count(d, &d->returned);
 }
 
@@ -223,6 +225,7 @@ static bool drive_threads(agent_engine *engine, const struct load *l, struct loa
     struct drive *d = calloc(1, sizeof(*d));
     struct item *items = calloc((size_t)l->runs, sizeof(*items));
     double *us = calloc((size_t)l->runs, sizeof(*us));
+    long first, steady = 0;
 
     if (d == NULL || items == NULL || us == NULL) {
         free(d);
@@ -236,8 +239,13 @@ static bool drive_threads(agent_engine *engine, const struct load *l, struct loa
     d->items = items;
     (void)pthread_mutex_init(&d->lock, NULL);
     (void)pthread_cond_init(&d->over, NULL);
-    for (int i = 0; i < l->in_flight; i++)
+    for (int64_t began_ns = bench_now_ns(), i = 0; i < l->in_flight; i++) {
+        int64_t wait_ns = began_ns + i * l->ramp_ms * 1000000 / l->in_flight - bench_now_ns();
+
+        if (wait_ns > 50000)
+            (void)usleep((useconds_t)(wait_ns / 1000));
         start_next(d);
+    }
     (void)pthread_mutex_lock(&d->lock);
     while (!atomic_load(&d->failed) && (atomic_load(&d->ended) < l->runs || atomic_load(&d->returned) < l->runs))
         (void)pthread_cond_wait(&d->over, &d->lock);
@@ -255,8 +263,17 @@ static bool drive_threads(agent_engine *engine, const struct load *l, struct loa
         (void)agent_run_wait(items[i].run, -1, &result, NULL);
         agent_run_free(items[i].run);
     }
-    out->p50_us = bench_quantile(us, (size_t)l->runs, 0.5);
-    out->p99_us = bench_quantile(us, (size_t)l->runs, 0.99);
+    first = l->ramp_ms > 0 && l->runs > l->in_flight ? l->in_flight : 0;
+    if (first > 0) {
+        int64_t from = items[first].began_ns, to = items[l->runs - 1].began_ns;
+
+        for (long i = 0; i < l->runs; i++)
+            steady += items[i].ended_ns > from && items[i].ended_ns <= to;
+        out->steady_per_s = to > from ? (double)steady / ((double)(to - from) / 1e9) : 0;
+        out->first_p99_us = bench_quantile(us, (size_t)first, 0.99);
+    }
+    out->p50_us = bench_quantile(us + first, (size_t)(l->runs - first), 0.5);
+    out->p99_us = bench_quantile(us + first, (size_t)(l->runs - first), 0.99);
     out->succeeded = l->runs;
     out->rss_half_bytes = d->rss_half_bytes;
     (void)pthread_cond_destroy(&d->over);

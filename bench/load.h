@@ -14,6 +14,7 @@ struct load {
     int durability;
     const char *model;    /* NULL: offline:demo */
     const char *base_url; /* NULL: the provider's own */
+    const char *ca_file;  /* NULL: the system's */
     bool no_stream;
     void (*on_text)(void *ctx, const char *text, size_t bytes); /* NULL: none; on the worker */
     void *ctx;
@@ -25,12 +26,15 @@ struct load {
     const char *input;
     const char *expect;  /* stands in every answer */
     int in_flight;
+    int ramp_ms;         /* workers > 0: the first in_flight runs begin spread over it */
     long runs;
 };
 
 struct load_result {
     double wall_s, cpu_s;
     double p50_us, p99_us; /* a run's start to its end as its caller sees it */
+    double steady_per_s;   /* ends a second from the first run after the first in_flight to the last start */
+    double first_p99_us;   /* of the first in_flight; with a ramp p50 and p99 are of the others */
     long succeeded;
     int64_t rss_bytes; /* grown by, while the runs ran */
     int64_t rss_half_bytes; /* workers > 0: grown by, when half of the runs had ended */

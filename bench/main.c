@@ -39,10 +39,20 @@ static const struct bench benches[] = {
      bench_sampler},
     {"accounts", "runs in memory with and without heap accounts", "runs/cpu-s", bench_accounts},
     {"steady", "RSS along 100,000 runs", "MB", bench_steady},
+    {"peaks", "what rows of runs miss of a known spike, and of the kernel's own peak", "MB", bench_peaks},
     {"concurrency", "100 runs in flight over HTTP, no server delay, beside bare sockets and wrk", "runs/s",
      bench_concurrency},
     {"delayed", "answers after 500 ms: thousands of runs in flight", "runs/s", bench_delayed},
     {"streams", "1,000 streams of 20 chunks a second: what the engine adds to each chunk", "ms", bench_streams},
+    {"inflight", "runs that wait for their answer: memory, idle CPU, cancel; plain, TLS, HTTP/2", "bytes", bench_inflight},
+    {"tls", "verified new TLS connections", "runs/cpu-s", bench_tls},
+    {"cold_host", "1,000 runs at once to a name nobody has resolved yet", "", bench_cold_host},
+    {"isolation", "short runs as they arrive, beside long ones that hold all that they may, and without", "ms",
+     bench_isolation},
+    {"io", "bursts of runs that wait 100, 300 and 500 ms for a server, beside the ideal", "ms", bench_io},
+    {"queue", "runs queued, claimed and finished by 1, 2 and 4 processes, beside bare SQLite", "runs/s", bench_queue},
+    {"scaling", "agents and runs from 1 to 16 threads of the host: speed-up over one", "agents/s", bench_scaling},
+    {"soak", "half an hour of everything at once: what grows (not of `all`)", "MB/h", bench_soak},
     {"cache_coherence", "reads through the cache while another process commits each ms; none may be stale", "ns",
      bench_cache_coherence},
     {"cache_end_to_end", "agentmix against a file through caches of 0, 100, 200, 300 MB: time, and RSS", "ms",
@@ -165,6 +175,7 @@ static int usage(const char *problem, const char *word)
           "  --quick     small sizes, two rounds\n"
           "  --seed N    of inputs and of the order within a round (1)\n"
           "  --rounds N  how often each series is measured\n"
+          "  --minutes N soak: how long (30)\n"
           "  --dir DIR   where files are made, best on a real disk ($TMPDIR, /tmp)\n"
           "  --big       cold: a file of 1 GB instead of 100 MB\n"
           "  --agentctl PATH  the agentctl that cold starts (the one of this build)\n",
@@ -260,6 +271,10 @@ int main(int argc, char **argv)
             if (++i >= argc || !number(argv[i], 1000, &value) || value == 0)
                 return usage("--rounds needs a number from 1 to 1000", NULL);
             o.rounds = (int)value;
+        } else if (strcmp(word, "--minutes") == 0) {
+            if (++i >= argc || !number(argv[i], 10000, &value) || value == 0)
+                return usage("--minutes needs a number from 1 to 10000", NULL);
+            o.minutes = (int)value;
         } else if (strcmp(word, "--dir") == 0) {
             if (++i >= argc)
                 return usage("--dir needs a folder", NULL);
@@ -273,7 +288,8 @@ int main(int argc, char **argv)
         } else if (strcmp(word, "list") == 0) {
             list = true;
         } else if (strcmp(word, "all") == 0) {
-            memset(chosen, 1, sizeof(chosen));
+            for (size_t k = 0; k < BENCH_COUNT; k++)
+                chosen[k] |= benches[k].run != bench_soak;
             any = true;
         } else if ((bench = find_bench(word)) != NULL) {
             chosen[bench - benches] = true;

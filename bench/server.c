@@ -1,12 +1,16 @@
 /*
- * One thread, one epoll, one heap of what is due.
+ * HTTP/1.1 of the bench server: one thread, one epoll, one heap of what is due.
  *
  *     READ the head ──► SKIP the body ──► at once: answer ──► READ
  *                                    └──► later: in the heap until due ──► answer, or a chunk and again
  *
- * A connection has one request under way; what arrives before its answer stays in the socket.
+ *                                    └──► /hold: in a list until released ──► answer
+ *
+ * A connection of HTTP/1.1 has one request under way; what arrives before its answer stays in the
+ * socket. Under TLS (server_tls.c) it may be HTTP/2 instead: then each request is a `struct conn` of
+ * its own, without a socket (server_h2.c).
  */
-#include "bench/server.h"
+#include "bench/server_impl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,39 +20,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define HEAD_MAX  4096
-#define EVENTS    256
-#define NOT_QUEUED SIZE_MAX
+#define EVENTS       256
+#define HELD_LOOK_MS 10
 
-static const char body[] =
+const char server_body[] =
     "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"bench-1\",\"choices\":[{"
     "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"" SERVER_ANSWER "\"},\"logprobs\":null,"
     "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":24,\"completion_tokens\":8,\"total_tokens\":32}}";
 
-struct conn {
-    int fd;
-    size_t head_bytes, body_left;
-    bool in_body;
-    long chunks;     /* of a stream still to come; -1: one answer */
-    int64_t gap_ns;
-    int64_t due_ns;
-    size_t place;    /* in the heap; NOT_QUEUED */
-    char *out;       /* what the socket did not take yet */
-    size_t out_bytes;
-    char head[HEAD_MAX];
-};
-
-struct loop {
-    int epoll, listener;
-    struct conn **heap;
-    size_t count, room;
-};
+size_t server_body_bytes(void)
+{
+    return sizeof(server_body) - 1;
+}
 
 /* --- the heap ---------------------------------------------------------------------------------------- */
 
@@ -76,7 +66,7 @@ static void sift(struct loop *l, size_t i)
     put_at(l, i, c);
 }
 
-static void queue(struct loop *l, struct conn *c, int64_t due_ns)
+static void queue_up(struct loop *l, struct conn *c, int64_t due_ns)
 {
     c->due_ns = due_ns;
     if (l->count == l->room) {
@@ -101,13 +91,61 @@ static void unqueue(struct loop *l, struct conn *c)
     }
 }
 
+/* --- held requests ------------------------------------------------------------------------------------- */
+
+static void hold(struct loop *l, struct conn *c)
+{
+    c->held = true;
+    c->held_prev = NULL;
+    c->held_next = l->held;
+    if (l->held != NULL)
+        l->held->held_prev = c;
+    l->held = c;
+    (void)atomic_fetch_add(&l->board->waiting, 1);
+}
+
+static void unhold(struct loop *l, struct conn *c)
+{
+    if (!c->held)
+        return;
+    c->held = false;
+    if (c->held_prev == NULL)
+        l->held = c->held_next;
+    else
+        c->held_prev->held_next = c->held_next;
+    if (c->held_next != NULL)
+        c->held_next->held_prev = c->held_prev;
+    (void)atomic_fetch_sub(&l->board->waiting, 1);
+}
+
+/* "mark=N" in a request's body: where its connection or stream ends before the answer, the board tells when. */
+void server_mark(struct conn *c, const char *text, size_t bytes)
+{
+    const char *at = memmem(text, bytes, "mark=", 5);
+
+    if (at != NULL)
+        c->mark = strtol(at + 5, NULL, 10);
+}
+
+/* The request is gone: nothing is owed to it. */
+void server_gone(struct loop *l, struct conn *c)
+{
+    if (c->held && c->mark >= 0 && c->mark < SERVER_MARKS)
+        atomic_store(&l->board->closed_ns[c->mark], bench_now_ns());
+    unhold(l, c);
+    unqueue(l, c);
+}
+
 /* --- connections --------------------------------------------------------------------------------------- */
 
-static void drop(struct loop *l, struct conn *c)
+void server_drop(struct loop *l, struct conn *c)
 {
-    unqueue(l, c);
+    server_gone(l, c);
+    server_h2_free(l, c);
+    server_tls_free(c);
     (void)close(c->fd);
     free(c->out);
+    free(c->head);
     free(c);
 }
 
@@ -118,14 +156,19 @@ static void want(struct loop *l, struct conn *c, uint32_t events)
     (void)epoll_ctl(l->epoll, EPOLL_CTL_MOD, c->fd, &e);
 }
 
-/* False: the connection is gone. */
-static bool put(struct loop *l, struct conn *c, const char *text, size_t bytes)
+static ssize_t put_some(struct conn *c, const char *text, size_t bytes)
 {
-    ssize_t n = c->out_bytes > 0 ? 0 : send(c->fd, text, bytes, MSG_NOSIGNAL);
+    return c->tls != NULL ? server_tls_send(c, text, bytes) : send(c->fd, text, bytes, MSG_NOSIGNAL);
+}
+
+/* False: the connection is gone. */
+bool server_put(struct loop *l, struct conn *c, const char *text, size_t bytes)
+{
+    ssize_t n = c->out_bytes > 0 ? 0 : put_some(c, text, bytes);
     char *more;
 
     if (n < 0 && errno != EAGAIN) {
-        drop(l, c);
+        server_drop(l, c);
         return false;
     }
     if (n < 0)
@@ -143,10 +186,10 @@ static bool put(struct loop *l, struct conn *c, const char *text, size_t bytes)
 
 static void flush_out(struct loop *l, struct conn *c)
 {
-    ssize_t n = send(c->fd, c->out, c->out_bytes, MSG_NOSIGNAL);
+    ssize_t n = put_some(c, c->out, c->out_bytes);
 
     if (n < 0 && errno != EAGAIN) {
-        drop(l, c);
+        server_drop(l, c);
         return;
     }
     if (n > 0) {
@@ -159,14 +202,34 @@ static void flush_out(struct loop *l, struct conn *c)
 
 static bool answer(struct loop *l, struct conn *c)
 {
-    static char whole[sizeof(body) + 200];
-    static size_t bytes;
+    static char whole[sizeof(server_body) + 200];
+    int n;
 
-    if (bytes == 0)
-        bytes = (size_t)snprintf(whole, sizeof(whole),
-                                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                                 sizeof(body) - 1, body);
-    return put(l, c, whole, bytes);
+    unhold(l, c);
+    c->mark = -1;
+    if (c->of != NULL)
+        return server_h2_answer(l, c);
+    n = snprintf(whole, sizeof(whole),
+                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\n\r\n%s",
+                 c->last ? "Connection: close\r\n" : "", sizeof(server_body) - 1, server_body);
+    if (!server_put(l, c, whole, (size_t)n))
+        return false;
+    if (c->last) {
+        server_drop(l, c);
+        return false;
+    }
+    return true;
+}
+
+static bool refuse(struct loop *l, struct conn *c, long status)
+{
+    static const char said[] = "{\"error\":{\"message\":\"The bench refuses.\",\"type\":\"server_error\"}}";
+    char text[300];
+    int n = snprintf(text, sizeof(text),
+                     "HTTP/1.1 %ld Refused\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", status,
+                     sizeof(said) - 1, said);
+
+    return server_put(l, c, text, (size_t)n);
 }
 
 static bool put_chunk(struct loop *l, struct conn *c, const char *data)
@@ -174,7 +237,7 @@ static bool put_chunk(struct loop *l, struct conn *c, const char *data)
     char text[600];
     int n = snprintf(text, sizeof(text), "%zx\r\n%s\r\n", strlen(data), data);
 
-    return put(l, c, text, (size_t)n);
+    return server_put(l, c, text, (size_t)n);
 }
 
 static bool stream(struct loop *l, struct conn *c)
@@ -189,38 +252,54 @@ static bool stream(struct loop *l, struct conn *c)
                        "\"finish_reason\":null}]}\n\n", (long long)bench_now_ns());
         if (!put_chunk(l, c, data))
             return false;
-        queue(l, c, c->due_ns + c->gap_ns);
+        queue_up(l, c, c->due_ns + c->gap_ns);
         return true;
     }
     c->chunks = -1;
     return put_chunk(l, c,
                      "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
                      "\"model\":\"bench-1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n") &&
-           put_chunk(l, c, "data: [DONE]\n\n") && put(l, c, "0\r\n\r\n", 5);
+           put_chunk(l, c, "data: [DONE]\n\n") && server_put(l, c, "0\r\n\r\n", 5);
 }
 
-/* The head is whole and the body skipped. */
-static bool begin(struct loop *l, struct conn *c)
+/* The request is whole: does what its path asks for. False: the connection is gone. */
+bool server_begin(struct loop *l, struct conn *c, const char *path)
 {
     static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    const char *path = strchr(c->head, ' ');
     long a = 0, b = 0;
 
-    c->head_bytes = 0;
-    if (path != NULL && sscanf(path, " /delay/%ld/", &a) == 1) {
-        c->chunks = -1;
-        queue(l, c, bench_now_ns() + a * 1000000);
+    c->last = strncmp(path, "/close/", 7) == 0;
+    if (strncmp(path, "/hold/", 6) == 0 && !atomic_load(&l->board->released)) {
+        hold(l, c);
         return true;
     }
-    if (path != NULL && sscanf(path, " /sse/%ld/%ld/", &a, &b) == 2) {
+    if (c->of == NULL && sscanf(path, "/fail/%ld/", &a) == 1)
+        return refuse(l, c, a);
+    if (sscanf(path, "/delay/%ld/", &a) == 1) {
+        c->chunks = -1;
+        queue_up(l, c, bench_now_ns() + a * 1000000);
+        return true;
+    }
+    if (c->of == NULL && sscanf(path, "/sse/%ld/%ld/", &a, &b) == 2) {
         c->chunks = a;
         c->gap_ns = b * 1000000;
-        if (!put(l, c, head, sizeof(head) - 1))
+        if (!server_put(l, c, head, sizeof(head) - 1))
             return false;
-        queue(l, c, bench_now_ns() + c->gap_ns);
+        queue_up(l, c, bench_now_ns() + c->gap_ns);
         return true;
     }
     return answer(l, c);
+}
+
+/* In its head, or in its key. */
+static const char *path_of(const struct conn *c)
+{
+    const char *path = strchr(c->head, ' '), *key;
+
+    if (path != NULL && strncmp(path, " /key/", 6) == 0 &&
+        (key = strcasestr(c->head, "\r\nAuthorization: Bearer ")) != NULL)
+        path = key + 23;
+    return path != NULL ? path + 1 : "";
 }
 
 static bool eat(struct loop *l, struct conn *c, const char *in, size_t bytes)
@@ -230,10 +309,11 @@ static bool eat(struct loop *l, struct conn *c, const char *in, size_t bytes)
             size_t n = bytes < c->body_left ? bytes : c->body_left;
 
             c->body_left -= n;
+            server_mark(c, in, n);
             in += n;
             bytes -= n;
         } else {
-            size_t room = HEAD_MAX - 1 - c->head_bytes, n = bytes < room ? bytes : room, before = c->head_bytes;
+            size_t room = SERVER_HEAD_MAX - 1 - c->head_bytes, n = bytes < room ? bytes : room, before = c->head_bytes;
             char *end, *length;
 
             memcpy(c->head + before, in, n);
@@ -241,7 +321,7 @@ static bool eat(struct loop *l, struct conn *c, const char *in, size_t bytes)
             if ((end = strstr(c->head, "\r\n\r\n")) == NULL) {
                 c->head_bytes += n;
                 if (n == room) { /* a head that long is none of ours */
-                    drop(l, c);
+                    server_drop(l, c);
                     return false;
                 }
                 return true;
@@ -256,7 +336,8 @@ static bool eat(struct loop *l, struct conn *c, const char *in, size_t bytes)
         }
         if (c->in_body && c->body_left == 0) {
             c->in_body = false;
-            if (!begin(l, c))
+            c->head_bytes = 0;
+            if (!server_begin(l, c, path_of(c)))
                 return false;
         }
     }
@@ -266,12 +347,35 @@ static bool eat(struct loop *l, struct conn *c, const char *in, size_t bytes)
 static void readable(struct loop *l, struct conn *c)
 {
     static char in[65536];
-    ssize_t n = recv(c->fd, in, sizeof(in), 0);
 
-    if (n > 0)
-        (void)eat(l, c, in, (size_t)n);
-    else if (n == 0 || errno != EAGAIN)
-        drop(l, c);
+    for (bool again = true; again;) {
+        ssize_t n = c->tls != NULL ? server_tls_recv(c, in, sizeof(in)) : recv(c->fd, in, sizeof(in), 0);
+
+        again = c->tls != NULL; /* of what a record holds beyond `in` no event tells */
+        if (n == 0 || (n < 0 && errno != EAGAIN))
+            server_drop(l, c);
+        if (n <= 0)
+            return;
+        if (c->tls != NULL && server_h2_chosen(l, c)) {
+            if (!server_h2_eat(l, c, in, (size_t)n))
+                return;
+        } else if (!eat(l, c, in, (size_t)n)) {
+            return;
+        }
+    }
+}
+
+struct conn *server_conn_new(void)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+
+    if (c == NULL || (c->head = malloc(SERVER_HEAD_MAX)) == NULL)
+        _exit(1);
+    c->fd = -1;
+    c->chunks = -1;
+    c->mark = -1;
+    c->place = NOT_QUEUED;
+    return c;
 }
 
 static void accept_all(struct loop *l)
@@ -279,30 +383,32 @@ static void accept_all(struct loop *l)
     int fd, on = 1;
 
     while ((fd = accept4(l->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        struct conn *c = calloc(1, sizeof(*c));
+        struct conn *c = server_conn_new();
         struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
 
-        if (c == NULL)
-            _exit(1);
         c->fd = fd;
-        c->chunks = -1;
-        c->place = NOT_QUEUED;
+        (void)atomic_fetch_add(&l->board->accepted, 1);
+        if (l->tls != NULL)
+            server_tls_accept(l, c);
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         (void)epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e);
     }
 }
 
-static void serve(int listener)
+static void serve(int listener, struct server_board *board, struct server_tls *tls)
 {
-    struct loop l = {.epoll = epoll_create1(EPOLL_CLOEXEC), .listener = listener};
+    struct loop l = {.epoll = epoll_create1(EPOLL_CLOEXEC), .listener = listener, .board = board, .tls = tls};
     struct epoll_event e = {.events = EPOLLIN}, events[EVENTS];
 
     (void)epoll_ctl(l.epoll, EPOLL_CTL_ADD, listener, &e);
     for (;;) {
         int64_t wait_ns = l.count > 0 ? l.heap[0]->due_ns - bench_now_ns() : -1;
         int wait_ms = l.count == 0 ? -1 : wait_ns <= 0 ? 0 : (int)((wait_ns + 999999) / 1000000);
-        int n = epoll_wait(l.epoll, events, EVENTS, wait_ms);
+        int n;
 
+        if (l.held != NULL && (wait_ms < 0 || wait_ms > HELD_LOOK_MS))
+            wait_ms = HELD_LOOK_MS;
+        n = epoll_wait(l.epoll, events, EVENTS, wait_ms);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
 
@@ -313,6 +419,8 @@ static void serve(int listener)
             else
                 readable(&l, c);
         }
+        while (l.held != NULL && atomic_load(&board->released))
+            (void)answer(&l, l.held);
         for (int64_t now = bench_now_ns(); l.count > 0 && l.heap[0]->due_ns <= now;) {
             struct conn *c = l.heap[0];
 
@@ -324,6 +432,12 @@ static void serve(int listener)
 
 bool server_start(struct bench_run *b, struct server *s)
 {
+    return server_start_tls(b, s, SERVER_PLAIN, NULL);
+}
+
+bool server_start_tls(struct bench_run *b, struct server *s, enum server_kind kind, const char *ca_file)
+{
+    struct server_tls *tls = NULL;
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof(at);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -334,6 +448,13 @@ bool server_start(struct bench_run *b, struct server *s)
                       strerror(errno))) {
         if (fd >= 0)
             (void)close(fd);
+        return false;
+    }
+    s->board = mmap(NULL, sizeof(*s->board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!bench_expect(b, s->board != MAP_FAILED, "mmap: %s", strerror(errno)) ||
+        (kind != SERVER_PLAIN && !bench_expect(b, (tls = server_tls_new(kind, ca_file)) != NULL,
+                                               "no TLS server: a key, a certificate or %s could not be made", ca_file))) {
+        (void)close(fd);
         return false;
     }
     (void)fflush(NULL);
@@ -347,9 +468,10 @@ bool server_start(struct bench_run *b, struct server *s)
             files.rlim_cur = files.rlim_max;
             (void)setrlimit(RLIMIT_NOFILE, &files);
         }
-        serve(fd);
+        serve(fd, s->board, tls);
     }
     (void)close(fd);
+    server_tls_drop(tls);
     s->port = ntohs(at.sin_port);
     return bench_expect(b, s->pid > 0, "fork: %s", strerror(errno));
 }
@@ -362,4 +484,5 @@ void server_stop(struct server *s)
     while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
         ;
     s->pid = 0;
+    (void)munmap(s->board, sizeof(*s->board));
 }
