@@ -509,9 +509,9 @@ static bool open_to(struct writer *w, const struct bare *b)
                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA foreign_keys=ON; PRAGMA cache_size=-8000;"
                    "PRAGMA temp_store=MEMORY; PRAGMA secure_delete=OFF", b->normal ? "NORMAL" : "FULL");
     if (sqlite3_open_v2(b->to, &w->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
+        sqlite3_busy_timeout(w->db, b->parts > 1 ? 60000 : 0) != SQLITE_OK ||
         sqlite3_exec(w->db, pragmas, NULL, NULL, NULL) != SQLITE_OK)
         return fail(w->why, b->to, w->db != NULL ? sqlite3_errmsg(w->db) : "out of memory");
-    (void)sqlite3_busy_timeout(w->db, b->parts > 1 ? 60000 : 0);
     for (int s = 0; s < STATEMENTS; s++)
         if (sqlite3_prepare_v3(w->db, statements[s], -1, SQLITE_PREPARE_PERSISTENT, &w->st[s], NULL) != SQLITE_OK)
             return fail(w->why, statements[s], sqlite3_errmsg(w->db));
@@ -528,6 +528,7 @@ bool bare_write(const struct bare *b, struct bare_result *out, char *why)
 
     if (sqlite3_open_v2(b->from, &from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         ok = fail(why, b->from, "cannot be opened");
+    (void)sqlite3_busy_timeout(from, b->parts > 1 ? 60000 : 0); /* the others open and close it too */
     for (int t = 0; t < TABLES && ok; t++)
         ok = read_table(from, (enum table)t, &w.rows[t], why);
     ok = ok && deal(&w) && open_to(&w, b);

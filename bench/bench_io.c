@@ -108,7 +108,7 @@ static bool io_work(void *arg, void *out, char *why)
 void bench_io(struct bench_run *b)
 {
     struct bench_series *ideal[DELAYS], *total[DELAYS][SIZES], *p50[DELAYS][SIZES], *p99[DELAYS][SIZES], *most[DELAYS][SIZES];
-    struct io w = {.bursts = (int)bench_size(b, 10, 1), .alone = (int)bench_size(b, 4, 1)};
+    struct io w = {.bursts = (int)bench_size(b, 5, 1), .alone = (int)bench_size(b, 2, 1)};
     struct server server;
 
     for (int d = 0; d < DELAYS; d++) {
