@@ -12,6 +12,7 @@ xml_valid() {
 
 run 0 tool add nap --effect pure -- sh -c 'sleep 0.12; echo rested'
 run 0 create demo -t nap -t calc -o latency_ms=30 -o chunks=3 -o chunk_ms=10
+run 0 limits set smaps_budget_us 1000000 # reading a process that sanitizers swell costs more
 run 0 create 'other' -o latency_ms=5
 run 0 create broken -o fail=500 -o retries=0
 run 0 run demo '/tool nap {}
