@@ -277,7 +277,7 @@ START_TEST(a_run_longer_than_the_interval_keeps_its_series_and_the_peak_is_in_it
     const struct stage *tool, *last;
     struct samples all;
     struct stages stages;
-    int64_t id;
+    int64_t id, most = 0;
 
     o.workers = _i & 1;
     o.path = _i > 1 ? path : NULL;
@@ -294,7 +294,10 @@ START_TEST(a_run_longer_than_the_interval_keeps_its_series_and_the_peak_is_in_it
     ck_assert_int_le(all.count, AG_SERIES_MOST);
     ck_assert_int_eq(all.rising, all.count);
     ck_assert_int_gt(all.least, 0);
-    ck_assert_int_eq(all.most, tool->rss_peak); /* read by the same thread */
+    for (int i = 0; i < stages.count; i++)
+        most = stages.at[i].rss_peak > most ? stages.at[i].rss_peak : most;
+    ck_assert_int_le(all.most, most);
+    ck_assert_int_ge(all.most, tool->rss_peak); /* equal, where no later stage had more, as one under ASan may */
     ck_assert_str_eq(tool->peak_source, "samples");
     ck_assert_int_ge(strcmp(all.first, stages.at[0].started_at), 0);
     ck_assert_int_le(strncmp(all.last, last->started_at, 19), 0);
