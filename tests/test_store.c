@@ -1,4 +1,4 @@
-/* What every store does with agents, tools, memory, and with units as such. Runs: test_store_runs.c. */
+/* What every store does with agents, tools, memory, and with units as such. Runs: test_store_runs.c, _claims.c, _turns.c. */
 #include "tests/store_kit.h"
 
 Suite *store_suite(void);
