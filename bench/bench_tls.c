@@ -2,6 +2,7 @@
  * The cost of reaching a host: new TLS connections, and threads that look up its name.
  */
 #include <arpa/inet.h>
+#include <curl/curl.h>
 #include <dlfcn.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -28,7 +29,58 @@ static bool connect_work(void *arg, void *out, char *why)
     return true;
 }
 
-enum way { FRESH, RESUMED, PLAIN, WAYS };
+static size_t drop(char *p, size_t size, size_t n, void *ctx)
+{
+    (void)p, (void)ctx;
+    return size * n;
+}
+
+/* The same connections by libcurl alone, one after the other. It keeps the certificates it has read as
+ * long as no folder of them is named. */
+static bool bare_work(void *arg, void *out, char *why)
+{
+    const struct load *l = arg;
+    struct load_result *r = out;
+    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+    CURL *(*init)(void);
+    CURLcode (*set)(CURL *, CURLoption, ...), (*perform)(CURL *);
+    void (*cleanup)(CURL *);
+    void *symbols[4] = {NULL};
+    const char *names[4] = {"curl_easy_init", "curl_easy_setopt", "curl_easy_perform", "curl_easy_cleanup"};
+    double began = 0;
+    CURL *easy;
+
+    for (int i = 0; i < 4; i++)
+        if (library == NULL || (symbols[i] = dlsym(library, names[i])) == NULL)
+            return (void)snprintf(why, BENCH_WHY_MAX, "libcurl: no %s", names[i]), false;
+    memcpy(&init, &symbols[0], sizeof(init));
+    memcpy(&set, &symbols[1], sizeof(set));
+    memcpy(&perform, &symbols[2], sizeof(perform));
+    memcpy(&cleanup, &symbols[3], sizeof(cleanup));
+    easy = init();
+    (void)set(easy, CURLOPT_URL, l->base_url);
+    (void)set(easy, CURLOPT_CAINFO, l->ca_file);
+    (void)set(easy, CURLOPT_CAPATH, NULL);
+    (void)set(easy, CURLOPT_PROXY, "");
+    (void)set(easy, CURLOPT_FRESH_CONNECT, 1L);
+    (void)set(easy, CURLOPT_FORBID_REUSE, 1L);
+    (void)set(easy, CURLOPT_POSTFIELDS, "{}");
+    (void)set(easy, CURLOPT_WRITEFUNCTION, drop);
+    for (long i = -1; i < l->runs; i++) {
+        CURLcode rc;
+
+        if (i == 0)
+            began = bench_cpu_s();
+        if ((rc = perform(easy)) != CURLE_OK)
+            return (void)snprintf(why, BENCH_WHY_MAX, "libcurl: error %d", (int)rc), false;
+    }
+    r->cpu_s = bench_cpu_s() - began;
+    r->succeeded = l->runs;
+    cleanup(easy);
+    return true;
+}
+
+enum way { FRESH, RESUMED, PLAIN, BARE, WAYS };
 
 static const struct {
     const char *name;
@@ -37,6 +89,7 @@ static const struct {
     [FRESH] = {"full handshakes", SERVER_TLS_FRESH},
     [RESUMED] = {"resumed sessions", SERVER_TLS},
     [PLAIN] = {"without TLS", SERVER_PLAIN},
+    [BARE] = {"bare libcurl, full handshakes", SERVER_TLS_FRESH},
 };
 
 void bench_tls(struct bench_run *b)
@@ -69,7 +122,7 @@ void bench_tls(struct bench_run *b)
                 (void)snprintf(url, sizeof(url), "%s://127.0.0.1:%d/close", w == PLAIN ? "http" : "https", server.port);
                 if (w == PLAIN)
                     l.ca_file = NULL;
-                ok = bench_child(b, connect_work, &l, &r, sizeof(r)) &&
+                ok = bench_child(b, w == BARE ? bare_work : connect_work, &l, &r, sizeof(r)) &&
                      bench_expect(b, atomic_load(&server.board->accepted) == l.runs + 1,
                                   "%ld connections for %ld runs", atomic_load(&server.board->accepted), l.runs + 1);
                 server_stop(&server);
@@ -81,6 +134,7 @@ void bench_tls(struct bench_run *b)
             bench_add(cpu[w], r.cpu_s * 1e6 / (double)r.succeeded);
         }
     }
+    bench_ratio(rate[FRESH], rate[BARE], 0);
     bench_note(b, "whole runs in memory, 1 worker, a verified connection for each; the file of certificates is the "
                   "system's and the server's own (P-256)");
 }
