@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 #include "engine/live.h"
 #include "engine/cache/policy.h"
 #include "engine/cache/recorder.h"
@@ -162,7 +163,6 @@ agent_status agent_open(const agent_options *given, agent_engine **out, agent_er
     const agent_options *o = &full;
     struct ag_cache_options cache = {0};
     struct ag_sampler_options sampler = {0};
-    pthread_condattr_t attr;
     agent_engine *e;
     uint64_t seed = 0;
     int workers;
@@ -201,10 +201,7 @@ agent_status agent_open(const agent_options *given, agent_engine **out, agent_er
     (void)pthread_mutex_init(&e->admin_lock, NULL);
     (void)pthread_mutex_init(&e->ended_lock, NULL);
     ag_flights_init(&e->flights);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&e->ended_cond, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    ag_cond_init(&e->ended_cond);
     e->heap_accounts = !o->no_heap_accounts;
     sampler.proc = o->proc_path;
     sampler.interval_ms = e->inspect ? -1 : o->sample_interval_ms;

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 #include "engine/base/utf8.h"
 #include "engine/run.h"
 #include "engine/ticket.h"
@@ -383,6 +384,8 @@ agent_status agent_run_wait(agent_run *handle, int64_t timeout_ms, const agent_r
     e = t->engine;
     if ((run = ended_run(t)) != NULL)
         return ended(run, out);
+    if (timeout_ms > INT64_MAX / 4000000)
+        timeout_ms = -1; /* centuries */
     until = timeout_ms < 0 ? INT64_MAX : ag_mono_ns(&e->clock) + timeout_ms * 1000000;
     if (e->inline_mode) {
         while (ended_run(t) == NULL) {
@@ -393,20 +396,13 @@ agent_status agent_run_wait(agent_run *handle, int64_t timeout_ms, const agent_r
                 break;
         }
     } else {
-        struct timespec at;
+        int64_t at = timeout_ms < 0 ? 0 : ag_mono_ns(&ag_clock_system) + timeout_ms * 1000000;
 
-        (void)clock_gettime(CLOCK_MONOTONIC, &at);
-        at.tv_sec += timeout_ms / 1000;
-        at.tv_nsec += (timeout_ms % 1000) * 1000000;
-        if (at.tv_nsec >= 1000000000) {
-            at.tv_sec++;
-            at.tv_nsec -= 1000000000;
-        }
         (void)pthread_mutex_lock(&e->ended_lock);
         while (ended_run(t) == NULL) {
             if (timeout_ms < 0)
                 (void)pthread_cond_wait(&e->ended_cond, &e->ended_lock);
-            else if (pthread_cond_timedwait(&e->ended_cond, &e->ended_lock, &at) == ETIMEDOUT)
+            else if (ag_cond_wait_until(&e->ended_cond, &e->ended_lock, at) == ETIMEDOUT)
                 break;
         }
         (void)pthread_mutex_unlock(&e->ended_lock);

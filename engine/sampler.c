@@ -1,7 +1,6 @@
 #include "engine/sampler.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 
 #define SHARE_NS 100000
 #define FAN_BITS 6
@@ -351,17 +351,9 @@ bool ag_sampler_smaps(ag_sampler *s, enum ag_border border, int64_t now_ns, stru
 
 /* --- the thread ---------------------------------------------------------------------------------------- */
 
-static struct timespec timespec_of(int64_t ns)
-{
-    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
-}
-
 static int64_t mono_now(void) /* the kernel's, whatever clock the engine was given: it is slept by */
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    return ag_mono_ns(&ag_clock_system);
 }
 
 /* (1). With the lock held. A stage that begins between the two looks either is seen by the second one
@@ -383,11 +375,10 @@ static void *run_thread(void *arg)
     (void)pthread_setname_np(pthread_self(), "agent-sampler");
     (void)pthread_mutex_lock(&s->lock);
     while (!s->stopping) {
-        struct timespec until = timespec_of(next);
         int64_t now, rss;
 
         while (!s->stopping && (now = mono_now()) < next)
-            (void)pthread_cond_timedwait(&s->wake, &s->lock, &until);
+            (void)ag_cond_wait_until(&s->wake, &s->lock, next);
         if (s->stopping)
             break;
         (void)atomic_fetch_add_explicit(&s->wakeups, 1, memory_order_relaxed);
@@ -424,19 +415,6 @@ void ag_sampler_tick(ag_sampler *s)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
-/* Signals belong to the host: none is delivered here. With the lock held. */
-static bool start_thread(ag_sampler *s)
-{
-    sigset_t all, before;
-    int rc;
-
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&s->thread, NULL, run_thread, s);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc == 0;
-}
-
 void ag_sampler_wake(ag_sampler *s)
 {
     (void)pthread_mutex_lock(&s->lock);
@@ -445,7 +423,7 @@ void ag_sampler_wake(ag_sampler *s)
         if (s->started)
             (void)pthread_cond_signal(&s->wake);
         else if (s->wants_thread)
-            s->started = start_thread(s); /* where there is none to be had, the borders are read all the same */
+            s->started = ag_thread_start(&s->thread, run_thread, s) == 0; /* where there is none to be had, the borders are read all the same */
     }
     (void)pthread_mutex_unlock(&s->lock);
 }
@@ -463,7 +441,6 @@ static int open_file(const char *proc, const char *name, int mode)
 void ag_sampler_open(ag_sampler *s, const struct ag_sampler_options *o)
 {
     const char *proc = o->proc != NULL ? o->proc : "/proc/self";
-    pthread_condattr_t attr;
     int interval = o->interval_ms > 0 ? o->interval_ms : AG_SAMPLE_MS_DEFAULT;
 
     memset(s, 0, sizeof(*s));
@@ -480,10 +457,7 @@ void ag_sampler_open(ag_sampler *s, const struct ag_sampler_options *o)
     atomic_init(&s->rss_bytes, -1);
     atomic_init(&s->parked, s->wants_thread);
     (void)pthread_mutex_init(&s->lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&s->wake, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    ag_cond_init(&s->wake);
 }
 
 void ag_sampler_interval(ag_sampler *s, int interval_ms)

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 #include "engine/cache/recorder.h"
 #include "engine/live.h"
 #include "engine/run.h"
@@ -455,11 +456,7 @@ bool ag_worker_turn(struct ag_worker *w, int64_t timeout_ms)
 static void *worker_main(void *arg)
 {
     struct ag_worker *w = arg;
-    sigset_t all;
 
-    /* The host's signals are the host's: none is delivered here, and a broken pipe is an error code. */
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
     while (!w->stopping)
         (void)ag_worker_turn(w, -1);
     return NULL;
@@ -533,7 +530,7 @@ agent_status ag_worker_open(agent_engine *e, int index, bool threaded, struct ag
     if ((rc = ag_store_reader_open(e->store, &w->reader, err)) != AGENT_OK)
         goto fail;
     w->threaded = threaded; /* before the thread: it reads it */
-    if (threaded && pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+    if (threaded && ag_thread_start(&w->thread, worker_main, w) != 0) { /* there a broken pipe is an error code */
         w->threaded = false;
         rc = ag_fail(err, AGENT_EIO, 0, "start worker: no thread could be started");
         goto fail;

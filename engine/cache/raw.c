@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/mem.h"
 
 #define RECORD ((off_t)sizeof(struct ag_raw_record))
@@ -17,10 +18,7 @@
 
 int64_t ag_raw_now_ns(void)
 {
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+    return ag_mono_ns(&ag_clock_system);
 }
 
 static void nap(void)

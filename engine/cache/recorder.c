@@ -3,11 +3,10 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 #include "engine/cache/raw.h"
 
 #define RING      65536 /* slots: 2 MB while somebody records */
@@ -158,11 +157,9 @@ static void *run_thread(void *ctx)
     (void)pthread_mutex_lock(&r->lock);
     while (!r->stop && !is_over) {
         uint64_t waiting = atomic_load_explicit(&r->tail, memory_order_relaxed) - r->head;
-        int64_t until = ag_raw_now_ns() + PAUSE_NS;
 
         if (waiting < RING / 8)
-            (void)pthread_cond_timedwait(&r->wake, &r->lock,
-                                         &(struct timespec){until / SECOND_NS, until % SECOND_NS});
+            (void)ag_cond_wait_until(&r->wake, &r->lock, ag_raw_now_ns() + PAUSE_NS);
         (void)pthread_mutex_unlock(&r->lock);
         drain(r);
         is_over = ag_raw_is_over(r->fd, r->is_private);
@@ -175,18 +172,6 @@ static void *run_thread(void *ctx)
         r->state = OVER;
     (void)pthread_mutex_unlock(&r->lock);
     return NULL;
-}
-
-static bool start_thread(struct ag_recorder *r)
-{
-    sigset_t all, before;
-    bool started;
-
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    started = pthread_create(&r->thread, NULL, run_thread, r) == 0;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return started;
 }
 
 /* Under the lock; takes the descriptor unless it is private. */
@@ -208,7 +193,7 @@ static agent_status open_tap(struct ag_recorder *r, int fd, bool is_private, age
         rc = ag_fail(err, AGENT_ENOMEM, 0, "record requests: out of memory");
     else if ((rc = ag_cache_watch(r->cache, watch, r, err)) == AGENT_OK)
         atomic_store(&r->is_open, true);
-    if (rc == AGENT_OK && r->is_threaded && !start_thread(r))
+    if (rc == AGENT_OK && r->is_threaded && ag_thread_start(&r->thread, run_thread, r) != 0)
         rc = ag_fail(err, AGENT_ENOMEM, 0, "record requests: no thread");
     if (rc == AGENT_OK)
         r->state = OPEN;
@@ -243,7 +228,6 @@ static void end(struct ag_recorder *r)
 struct ag_recorder *ag_recorder_new(ag_cache *cache, const char *path, bool is_threaded)
 {
     struct ag_recorder *r = ag_calloc(1, sizeof(*r));
-    pthread_condattr_t attr;
 
     if (r == NULL || (path != NULL && (r->path = ag_strdup(path)) == NULL)) {
         ag_free(r);
@@ -254,10 +238,7 @@ struct ag_recorder *ag_recorder_new(ag_cache *cache, const char *path, bool is_t
     r->pid = (uint32_t)getpid();
     r->fd = -1;
     (void)pthread_mutex_init(&r->lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&r->wake, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    ag_cond_init(&r->wake);
     return r;
 }
 

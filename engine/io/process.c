@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/mem.h"
 #include "engine/io/process_rss.h"
 #include "engine/io/process_spawn.h"
@@ -66,10 +67,7 @@ static void advance(ag_process *p);
 
 static int64_t mono_ns(void)
 {
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    return ag_mono_ns(&ag_clock_system);
 }
 
 static int64_t now_ms(const ag_process *p)

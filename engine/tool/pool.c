@@ -17,11 +17,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/thread.h"
 #include "engine/tool/tool.h"
 
 #define AG_POOL_IDLE_S 5
@@ -77,14 +76,12 @@ static struct ag_job *take_job(struct ag_pool *pool)
 /* Whether there is a job; false: it was idle for long enough, or the pool is stopping. */
 static bool wait_for_job(struct ag_pool *pool)
 {
-    struct timespec until;
+    int64_t until = ag_mono_ns(&ag_clock_system) + AG_POOL_IDLE_S * INT64_C(1000000000);
     int rc = 0;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += AG_POOL_IDLE_S;
     pool->idle++;
     while (pool->first == NULL && !pool->stopping && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&pool->work, &pool->lock, &until);
+        rc = ag_cond_wait_until(&pool->work, &pool->lock, until);
     pool->idle--;
     return pool->first != NULL;
 }
@@ -114,24 +111,15 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-/* (4): a new thread has the mask of the one that starts it. */
 static int start_thread(struct ag_pool *pool)
 {
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
     struct thread *t = ag_calloc(1, sizeof(*t));
-    sigset_t blocked, hosts;
     int rc;
 
     if (t == NULL)
         return ENOMEM;
     t->pool = pool;
-    (void)sigfillset(&blocked);
-    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-        (void)sigdelset(&blocked, faults[i]);
-    (void)pthread_sigmask(SIG_SETMASK, &blocked, &hosts);
-    rc = pthread_create(&t->id, NULL, run_thread, t);
-    (void)pthread_sigmask(SIG_SETMASK, &hosts, NULL);
-    if (rc != 0) {
+    if ((rc = ag_thread_start(&t->id, run_thread, t)) != 0) { /* (4) */
         ag_free(t);
         return rc;
     }
@@ -142,19 +130,12 @@ static int start_thread(struct ag_pool *pool)
 ag_pool *ag_pool_new(int max_threads, size_t max_queued)
 {
     struct ag_pool *pool = ag_calloc(1, sizeof(*pool));
-    pthread_condattr_t monotonic;
 
     if (pool == NULL)
         return NULL;
-    if (pthread_condattr_init(&monotonic) != 0) {
-        ag_free(pool);
-        return NULL;
-    }
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* a clock that is set back is no reason to stay */
     (void)pthread_mutex_init(&pool->lock, NULL);
-    (void)pthread_cond_init(&pool->work, &monotonic);
+    ag_cond_init(&pool->work);
     (void)pthread_cond_init(&pool->empty, NULL);
-    (void)pthread_condattr_destroy(&monotonic);
     pool->max_threads = max_threads > 0 ? max_threads : 1;
     pool->max_queued = max_queued > 0 ? max_queued : 1;
     return pool;

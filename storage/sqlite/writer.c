@@ -22,6 +22,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/base/thread.h"
 #include "storage/sqlite/impl.h"
 
 #define BATCH_UNITS   512
@@ -357,13 +358,7 @@ static void *writer_main(void *arg)
         } else if (wait_ns < 0) {
             (void)pthread_cond_wait(&s->wake, &s->lock);
         } else {
-            struct timespec until;
-
-            (void)clock_gettime(CLOCK_MONOTONIC, &until);
-            until.tv_nsec += wait_ns % 1000000000;
-            until.tv_sec += wait_ns / 1000000000 + until.tv_nsec / 1000000000;
-            until.tv_nsec %= 1000000000;
-            (void)pthread_cond_timedwait(&s->wake, &s->lock, &until);
+            (void)ag_cond_wait_until(&s->wake, &s->lock, ag_mono_ns(&ag_clock_system) + wait_ns);
         }
     }
     (void)pthread_mutex_unlock(&s->lock);
@@ -372,20 +367,15 @@ static void *writer_main(void *arg)
 
 void ag_writer_init(struct ag_sq_store *s)
 {
-    pthread_condattr_t attr;
-
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_mutex_init(&s->token.lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&s->wake, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    ag_cond_init(&s->wake);
     s->tail = &s->head;
 }
 
 agent_status ag_writer_start(struct ag_sq_store *s, agent_error *err)
 {
-    int why = pthread_create(&s->thread, NULL, writer_main, s);
+    int why = ag_thread_start(&s->thread, writer_main, s);
 
     if (why != 0)
         return ag_fail(err, AGENT_ENOMEM, why, "open '%s': writer thread: %s", s->path, strerror(why));
