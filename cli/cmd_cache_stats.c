@@ -3,7 +3,6 @@
  * memory before it. The latter is what each of them told last, once a second, in the table `live`;
  * only those that live are shown, and how old it is stands beside it.
  */
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/owners.h"
 #include "cli/rows.h"
 #include "cli/table.h"
 #include "cli/units.h"
@@ -22,14 +22,6 @@ struct listing {
     int count;
     json_t *fronts;
 };
-
-/* Whether its process holds its byte (top_read.c). */
-static bool is_alive(const struct listing *l, int64_t owner)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)owner, .l_len = 1};
-
-    return l->owners >= 0 && fcntl(l->owners, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
 
 static double ratio(const json_t *counts)
 {
@@ -46,8 +38,9 @@ static bool take_front(void *ctx, const agent_row *row)
     const char *text = agent_row_text(row, CACHE, &n);
     json_t *front, *kinds, *kind;
     const char *name;
+    bool is_alive;
 
-    if (!is_alive(l, agent_row_int(row, OWNER)) || text == NULL || (front = json_loadb(text, n, 0, NULL)) == NULL)
+    if (!owners_ask(l->owners, agent_row_int(row, OWNER), &is_alive) || !is_alive || text == NULL || (front = json_loadb(text, n, 0, NULL)) == NULL)
         return true;
     (void)json_object_set_new(front, "cache", json_string("front"));
     (void)json_object_set_new(front, "pid", json_integer(agent_row_int(row, PID)));
@@ -67,19 +60,16 @@ static agent_status read_fronts(struct listing *l, agent_error *err)
 {
     static const char sql[] = "SELECT l.owner_id, o.pid, l.at_ms, l.runs, l.cache FROM live l JOIN owner o ON o.id = l.owner_id"
                               " ORDER BY l.owner_id";
-    char *full = realpath(l->cli->db_path, NULL), *path = full == NULL ? NULL : cli_format("%s-owners", full);
     struct timespec now;
     agent_status rc;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
     l->now_ms = now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-    l->owners = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    l->owners = owners_open(l->cli->db_path);
     l->fronts = json_array();
     rc = agent_sql(l->cli->engine, sql, take_front, l, err);
     if (l->owners >= 0)
         (void)close(l->owners);
-    free(path);
-    free(full);
     return rc;
 }
 

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/owners.h"
 #include "cli/rows.h"
 #include "cli/top.h"
 
@@ -184,23 +185,14 @@ static bool take_owned(void *ctx, const agent_row *row)
     return true;
 }
 
-/* Whether somebody holds the owner's byte. The file is only asked, with a descriptor of our own: the
- * locks belong to those of the owners, and closing ours takes none away. */
 static void ask_alive(struct top *t, const char *db_path)
 {
-    char *full = realpath(db_path, NULL), *path = full == NULL ? NULL : cli_format("%s-owners", full);
-    int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = owners_open(db_path);
 
-    for (int i = 0; i < t->owner_count; i++) {
-        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)t->owners[i].id, .l_len = 1};
-
-        t->owners[i].is_known = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0;
-        t->owners[i].is_alive = t->owners[i].is_known && lock.l_type != F_UNLCK;
-    }
+    for (int i = 0; i < t->owner_count; i++)
+        t->owners[i].is_known = owners_ask(fd, t->owners[i].id, &t->owners[i].is_alive);
     if (fd >= 0)
-        close(fd);
-    free(path);
-    free(full);
+        (void)close(fd);
 }
 
 static size_t read_small(const char *path, char *text, size_t cap)

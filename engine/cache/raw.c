@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/bytelock.h"
 #include "engine/base/clock.h"
 #include "engine/base/mem.h"
 
@@ -24,21 +25,6 @@ int64_t ag_raw_now_ns(void)
 static void nap(void)
 {
     (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-}
-
-static bool lock_byte(int fd, enum ag_raw_lock which, short type)
-{
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)which, .l_len = 1};
-
-    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
-}
-
-/* Whether somebody else holds it. */
-static bool is_locked(int fd, enum ag_raw_lock which)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)which, .l_len = 1};
-
-    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 /* --- of whoever records -------------------------------------------------------------------------------- */
@@ -62,7 +48,7 @@ static agent_status remove_dead(const char *path, agent_error *err)
                                : ag_fail(err, AGENT_EIO, errno, "recording '%s': %s", path, strerror(errno));
     if (pread(fd, &h, sizeof(h), 0) == (ssize_t)sizeof(h) && memcmp(h.magic, AG_RAW_MAGIC, sizeof(h.magic)) != 0) {
         rc = ag_fail(err, AGENT_EEXISTS, 0, "'%s' is there, and is no recording", path);
-    } else if (is_locked(fd, AG_RAW_LIFE)) {
+    } else if (ag_bytes_held(fd, AG_RAW_LIFE, 1)) {
         rc = ag_fail(err, AGENT_EBUSY, 0, "somebody records already (process %lld)", (long long)h.pid);
         ag_hint(err, "one recording of a file at a time: wait for that one's end");
     } else if (is_same_file(fd, path) && unlink(path) != 0 && errno != ENOENT) {
@@ -98,7 +84,7 @@ agent_status ag_raw_create(const char *path, bool is_private, int64_t until_ns, 
     if (fd < 0)
         return ag_fail(err, AGENT_EIO, why, "recording '%s': %s", path, strerror(why));
     /* The lock first: without it whoever sees the file takes it for a dead one's. */
-    if (!lock_byte(fd, AG_RAW_LIFE, F_WRLCK))
+    if (!ag_byte_lock(fd, AG_RAW_LIFE, F_WRLCK))
         why = errno;
     else
         why = write_header(fd, until_ns, max_bytes);
@@ -123,7 +109,7 @@ bool ag_raw_finish(int fd, int64_t wait_ms)
         h.is_over = 1;
         (void)!pwrite(fd, &h, sizeof(h), 0);
     }
-    while ((has_left = !is_locked(fd, AG_RAW_ATTACHED)) == false && wait_ms-- > 0)
+    while ((has_left = !ag_bytes_held(fd, AG_RAW_ATTACHED, 1)) == false && wait_ms-- > 0)
         nap();
     return has_left;
 }
@@ -246,7 +232,7 @@ int ag_raw_attach(const char *path)
     if (fd < 0)
         return -1;
     if (pread(fd, &h, sizeof(h), 0) == (ssize_t)sizeof(h) && memcmp(h.magic, AG_RAW_MAGIC, sizeof(h.magic)) == 0 &&
-        lock_byte(fd, AG_RAW_ATTACHED, F_RDLCK) && !ag_raw_is_over(fd, false))
+        ag_byte_lock(fd, AG_RAW_ATTACHED, F_RDLCK) && !ag_raw_is_over(fd, false))
         return fd;
     (void)close(fd);
     return -1;
@@ -260,7 +246,7 @@ bool ag_raw_is_over(int fd, bool is_private)
     if (fstat(fd, &st) != 0 || pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || h.is_over != 0 ||
         st.st_size + RECORD > h.max_bytes || ag_raw_now_ns() > h.until_ns)
         return true;
-    return !is_private && (st.st_nlink == 0 || !is_locked(fd, AG_RAW_LIFE));
+    return !is_private && (st.st_nlink == 0 || !ag_bytes_held(fd, AG_RAW_LIFE, 1));
 }
 
 unsigned ag_raw_append(int fd, const struct ag_raw_record *records, unsigned count)
@@ -272,7 +258,7 @@ unsigned ag_raw_append(int fd, const struct ag_raw_record *records, unsigned cou
     ssize_t n;
     off_t room;
 
-    while (!lock_byte(fd, AG_RAW_APPEND, F_WRLCK)) {
+    while (!ag_byte_lock(fd, AG_RAW_APPEND, F_WRLCK)) {
         if (++tries > APPEND_TRIES)
             return 0;
         nap();
@@ -290,6 +276,6 @@ unsigned ag_raw_append(int fd, const struct ag_raw_record *records, unsigned cou
             (void)!ftruncate(fd, st.st_size + n / RECORD * RECORD);
         done = n > 0 ? (unsigned)(n / RECORD) : 0;
     }
-    (void)lock_byte(fd, AG_RAW_APPEND, F_UNLCK);
+    (void)ag_byte_lock(fd, AG_RAW_APPEND, F_UNLCK);
     return done;
 }

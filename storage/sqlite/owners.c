@@ -21,6 +21,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "engine/base/bytelock.h"
 #include "storage/sqlite/impl.h"
 
 #define DEAD_AT_ONCE 16
@@ -42,21 +43,6 @@ agent_status ag_owners_open(struct ag_sq_store *s, agent_error *err)
     return AGENT_OK;
 }
 
-static bool lock_byte(int fd, int64_t id, short type)
-{
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)id, .l_len = 1};
-
-    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
-}
-
-/* Whether somebody else holds a byte of the range; bytes 0: to the end. */
-static bool held(int fd, int64_t first, int64_t bytes)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)first, .l_len = (off_t)bytes};
-
-    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 bool ag_owner_alive(struct ag_sq_store *s, int64_t id)
 {
     if (id <= 0)
@@ -65,12 +51,12 @@ bool ag_owner_alive(struct ag_sq_store *s, int64_t id)
         return true;
     if (ag_owners_open(s, NULL) != AGENT_OK)
         return true; /* cannot know: rather leave a run to its owner than run it twice */
-    return held(s->owners.fd, id, 1);
+    return ag_bytes_held(s->owners.fd, id, 1);
 }
 
 bool ag_owner_any_other(struct ag_sq_store *s)
 {
-    return ag_owners_open(s, NULL) != AGENT_OK || held(s->owners.fd, 0, 0);
+    return ag_owners_open(s, NULL) != AGENT_OK || ag_bytes_held(s->owners.fd, 0, 0);
 }
 
 /* What tells this process apart, for people and `doctor`: nothing is decided by it. */
@@ -171,7 +157,7 @@ agent_status ag_owner_need(struct ag_sq_store *s, ag_unit *u, int64_t *out_id)
             return rc;
         id = ag_col_int(&next, 0);
     }
-    while (!lock_byte(s->owners.fd, id, F_WRLCK)) { /* (1) */
+    while (!ag_byte_lock(s->owners.fd, id, F_WRLCK)) { /* (1) */
         if (errno != EAGAIN && errno != EACCES)
             return ag_fail(&u->error, AGENT_ESTORAGE, errno, "lock byte %lld of '%s': %s", (long long)id,
                            s->owners_path, strerror(errno));
@@ -192,7 +178,7 @@ agent_status ag_owner_need(struct ag_sq_store *s, ag_unit *u, int64_t *out_id)
         rc = ag_query_run(&insert, &u->error);
     }
     if (rc != AGENT_OK || (rc = forget_the_dead(s, u, id)) != AGENT_OK) { /* (2) */
-        (void)lock_byte(s->owners.fd, id, F_UNLCK);
+        (void)ag_byte_lock(s->owners.fd, id, F_UNLCK);
         return rc;
     }
     atomic_store(&s->owners.id, id);
@@ -210,7 +196,7 @@ void ag_owner_settle(struct ag_sq_store *s, bool committed)
     if (committed) {
         s->owners.committed = true;
     } else { /* the row is gone with the transaction; the next batch makes another */
-        (void)lock_byte(s->owners.fd, id, F_UNLCK);
+        (void)ag_byte_lock(s->owners.fd, id, F_UNLCK);
         atomic_store(&s->owners.id, 0);
     }
 }
