@@ -4,7 +4,7 @@
  *     turn N ends ──► [ head | message … message | their texts ] ──► front cache, by session
  *     turn N+1   ──► the last of them that fit its window, pinned; not a row of the history is read
  *
- * A window is taken from the newest message backwards, as the store does it (ag_reader_tail).
+ * A window is taken from the newest message backwards, as the stores do it (storage/window.h).
  *
  * Invariants, cited by number:
  *  (1) A tail holds all that a window of its limits, or smaller ones, can want of the session up to
@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "storage/window.h"
 
 /* What reading a message again costs, for the choice of who goes. */
 #define MESSAGE_COST_NS 1200
@@ -47,22 +48,14 @@ static size_t bytes_of(const struct ag_msg *m)
     return m->text.n + m->calls.n + m->extra.n;
 }
 
-/* How many of the newest messages a window takes: the store's rule, word for word. */
+/* How many of the newest messages a window takes. */
 static size_t window(const struct ag_msg *messages, size_t count, struct ag_tail_limits limits)
 {
-    size_t bytes = 0, taken = 0, whole = 0; /* whole: up to the oldest user message in the window */
+    struct ag_window w = {.max_messages = limits.messages, .max_bytes = limits.bytes};
 
-    while (taken < count) {
-        const struct ag_msg *m = &messages[count - taken - 1];
-
-        bytes += bytes_of(m);
-        if (whole > 0 && (taken >= limits.messages || bytes > limits.bytes))
-            break;
-        taken++;
-        if (m->role == AG_MSG_USER)
-            whole = taken;
-    }
-    return whole > 0 ? whole : taken;
+    while (w.taken < count && ag_window_fits(&w, bytes_of(&messages[count - w.taken - 1])))
+        ag_window_take(&w, messages[count - w.taken - 1].role == AG_MSG_USER);
+    return ag_window_count(&w);
 }
 
 /* --- use ------------------------------------------------------------------------------------------------ */

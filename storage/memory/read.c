@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "storage/memory/ram.h"
+#include "storage/window.h"
 
 static struct ag_ram *enter(ag_reader *r)
 {
@@ -116,28 +117,21 @@ agent_status ag_ram_read_tail(ag_reader *r, int64_t session_id, int64_t before_s
     struct ag_ram *m = enter(r);
     const struct ag_ram_session *s = ag_ram_table_at(&m->sessions, session_id);
     const struct ag_ram_message *msg = s == NULL ? NULL : s->newest_message, *first = NULL, *oldest = NULL;
-    size_t count = 0, fit = 0, bytes = 0;
+    struct ag_window w = {.max_messages = max_messages, .max_bytes = max_bytes};
 
     while (msg != NULL && before_seq > 0 && msg->seq >= before_seq)
         msg = msg->older;
     for (; msg != NULL; msg = msg->older) {
         struct ag_message view = message_view(msg);
 
-        bytes += view.text.n + view.calls.n + view.extra.n;
-        count++;
-        oldest = msg;
-        if (fit > 0 && (count > max_messages || bytes > max_bytes))
+        if (!ag_window_fits(&w, view.text.n + view.calls.n + view.extra.n))
             break;
-        if (msg->role == AG_ROLE_USER) { /* the newest turn always fits: half of it helps nobody */
+        ag_window_take(&w, msg->role == AG_ROLE_USER);
+        oldest = msg;
+        if (msg->role == AG_ROLE_USER)
             first = msg;
-            fit = count;
-        }
     }
-    if (first == NULL) { /* no user message at all: better what there is than nothing */
-        first = oldest;
-        fit = count;
-    }
-    return leave(m, messages_copy(first, fit, a, out, err));
+    return leave(m, messages_copy(first != NULL ? first : oldest, ag_window_count(&w), a, out, err));
 }
 
 agent_status ag_ram_read_messages(ag_reader *r, int64_t session_id, int64_t from_seq, ag_arena *a,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "storage/sqlite/impl.h"
+#include "storage/window.h"
 
 struct gather {
     ag_arena *a;
@@ -96,7 +97,7 @@ agent_status ag_sq_tail(ag_reader *r, int64_t session_id, int64_t before_seq, si
 {
     AG_AUTO(ag_query) q = AG_QUERY_INIT;
     struct gather g = {.a = a};
-    size_t bytes = 0, whole = 0; /* messages up to the oldest user message in the window */
+    struct ag_window w = {.max_messages = max_messages, .max_bytes = max_bytes};
     int64_t last = before_seq > 0 && before_seq <= AG_SEQ_MAX ? before_seq - 1 : AG_SEQ_MAX;
     bool row;
     agent_status rc = ag_reader_schema(r, err);
@@ -107,19 +108,15 @@ agent_status ag_sq_tail(ag_reader *r, int64_t session_id, int64_t before_seq, si
     ag_query_int(&q, session_id << AG_SEQ_BITS);
     ag_query_int(&q, session_id << AG_SEQ_BITS | last);
     while ((rc = ag_query_row(&q, &row, err)) == AGENT_OK && row) {
-        bytes += bytes_of(&q);
-        /* Over a limit: done, unless the newest turn has not come to its beginning. */
-        if (whole > 0 && (g.list.count >= max_messages || bytes > max_bytes))
+        if (!ag_window_fits(&w, bytes_of(&q)))
             break;
         if ((rc = take_message(&g, &q, err)) != AGENT_OK)
             return rc;
-        if (g.list.at[g.list.count - 1].role == AG_ROLE_USER)
-            whole = g.list.count;
+        ag_window_take(&w, g.list.at[g.list.count - 1].role == AG_ROLE_USER);
     }
     if (rc != AGENT_OK)
         return rc;
-    if (whole > 0) /* else there is no user message at all: better what there is than nothing */
-        g.list.count = whole;
+    g.list.count = ag_window_count(&w);
     for (size_t i = 0, j = g.list.count; i + 1 < j; i++) { /* oldest first */
         struct ag_message m = g.list.at[i];
 
