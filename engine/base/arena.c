@@ -32,8 +32,6 @@ static bool grow(ag_arena *a, size_t bytes)
     a->at = (char *)(chunk + 1);
     a->end = (char *)chunk + want;
     a->held_bytes += want;
-    if (a->held_bytes > a->peak_bytes)
-        a->peak_bytes = a->held_bytes;
     if (a->next_bytes < CHUNK_MOST_BYTES)
         a->next_bytes *= 2;
     return true;
@@ -121,7 +119,7 @@ void ag_arena_reset(ag_arena *a)
         a->head = keep;
         a->at = (char *)(keep + 1);
         a->end = (char *)keep + keep->bytes;
-        a->held_bytes = a->peak_bytes = keep->bytes;
+        a->held_bytes = keep->bytes;
     }
 }
 

@@ -22,7 +22,6 @@ typedef struct ag_arena {
     size_t next_bytes;   /* size of the next chunk; grows geometrically up to 64 KB */
     size_t used_bytes;
     size_t held_bytes;
-    size_t peak_bytes;   /* most of held_bytes since ag_arena_peak_reset() */
 } ag_arena;
 
 #define AG_ARENA_INIT ((ag_arena){.next_bytes = 1000})

@@ -419,11 +419,6 @@ void ag_cache_invalidate_kind(ag_cache *c, enum ag_cache_kind kind)
     clear_all(c, kind);
 }
 
-void ag_cache_clear(ag_cache *c)
-{
-    clear_all(c, AG_CACHE_KIND_LIMIT);
-}
-
 void ag_cache_drop_hint(ag_cache *c, enum ag_cache_kind kind, const void *key, size_t key_bytes)
 {
     struct ag_probe p = ag_cache_probe(kind, key, key_bytes);

@@ -93,8 +93,6 @@ void ag_cache_invalidate(ag_cache *c, enum ag_cache_kind kind, const void *key, 
 uint64_t ag_cache_invalidate_prefix(ag_cache *c, enum ag_cache_kind kind, const void *prefix, size_t n);
 /* Everything of a kind. */
 void ag_cache_invalidate_kind(ag_cache *c, enum ag_cache_kind kind);
-/* Everything. */
-void ag_cache_clear(ag_cache *c);
 
 /*
  * A fill from outside of a load. Take the lease before the value is read, hand it in with the value:
